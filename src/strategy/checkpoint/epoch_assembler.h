@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The EpochAssembler is the backup's side of the encoder: it decodes frames into reserved memory,
+// verifies them, and says when an epoch is complete; apply() then is a copy that cannot fail.
+// One thread. A peer's bytes never reach an assertion: whatever is wrong is Code::corrupt, nothing of
+// that epoch is applied, and the connection is to be closed.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "libft/guest.h"
+#include "libft/staging_arena.h"
+#include "wire/frame.h"
+
+namespace libft::checkpoint {
+
+struct CompleteEpoch {
+  EpochId id;
+  bool first = false, guest_ended = false, guest_paused = false;
+};
+
+class EpochAssembler {
+ public:
+  // `info.memory` is the standby guest's own memory, written by sync pages and by apply().
+  EpochAssembler(const GuestId& guest, const GuestInfo& info, StagingArena& arena);
+  ~EpochAssembler();
+
+  // The image starts anew / the image at `base` (complete and applied) is kept and built upon.
+  void reset();
+  // Abandons an epoch that is only half here, as after a lost connection. Complete ones stay.
+  void drop_partial();
+
+  // Takes a bulk frame. When it was the end of an epoch and everything is there and verified, the
+  // answer names it; it must then be applied before the next epoch's pages can be decoded.
+  Result<std::optional<CompleteEpoch>> on_frame(const wire::Frame& frame);
+
+  // Copies the complete epoch into the guest's memory. REQUIRES: on_frame named it.
+  void apply();
+
+  EpochId newest_applied() const;
+  bool partial() const;                          // An epoch is half here.
+  std::span<const std::byte> state() const;      // Device state of the newest applied epoch.
+  std::optional<std::vector<std::byte>> take_probe_state();  // Once per probe_state received.
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace libft::checkpoint

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The messages of libft's protocol, as values. FORMAT.md is the specification; frame.h carries them.
+// Bulk data (pages, device state) does not pass through here: see pages.h.
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "libft/guest.h"
+#include "libft/types.h"
+
+namespace libft::wire {
+
+constexpr std::uint16_t kVersion = 1;          // Highest version this code speaks.
+constexpr std::uint16_t kVersionOldest = 1;    // Lowest.
+
+// What both sides may use; the connection uses the intersection.
+namespace feature {
+constexpr std::uint64_t delta_pages = 1u << 0;
+constexpr std::uint64_t delta_state = 1u << 1;
+constexpr std::uint64_t input_copies = 1u << 2;  // Incoming frames are forwarded to the backup.
+}  // namespace feature
+
+struct RegionShape {  // A GuestInfo::memory entry without its bytes.
+  std::string name;
+  PageNo first;
+  std::uint64_t pages = 0;
+  bool operator==(const RegionShape&) const = default;
+};
+
+// A guest as its primary describes it to a backup.
+struct GuestShape {
+  std::string driver, description, compatibility;
+  std::uint32_t page_bytes = 4096;
+  std::uint32_t vcpus = 1;
+  std::vector<RegionShape> memory;
+  bool operator==(const GuestShape&) const = default;
+};
+
+// Backup to primary, first message of a connection.
+struct Hello {
+  std::uint16_t version_min = kVersionOldest, version_max = kVersion;
+  std::uint64_t features = 0;
+  std::string guest;        // Name; the frame's guest id is its hash.
+  Incarnation backup;
+  EpochId newest_complete;  // {0,0}: holds nothing.
+  Incarnation image_of;     // Whose stream that image came from; nobody when it holds nothing.
+  std::uint64_t memory_bytes_free = 0;  // What this host can give to the guest.
+  GuestShape shape;         // The standby instance; empty driver: made after Welcome.
+  bool operator==(const Hello&) const = default;
+};
+
+// Primary to backup: accepted.
+struct Welcome {
+  std::uint16_t version = kVersion;
+  std::uint64_t features = 0;
+  Incarnation primary;
+  GuestShape shape;
+  bool resume = false;               // The image that Hello names is the base; else all memory follows.
+  std::uint64_t heartbeat_token = 0; // Binds heartbeats to this connection.
+  std::uint16_t heartbeat_port = 0;  // Where the primary hears them; 0: no heartbeats.
+  std::uint32_t heartbeat_interval_ms = 50;
+  bool operator==(const Welcome&) const = default;
+};
+
+struct Refuse {  // Either side: no, and why. The connection ends.
+  Code code = Code::refused;
+  std::string text;
+  bool operator==(const Refuse&) const = default;
+};
+
+struct SyncRound {  // Primary to backup: progress of the first synchronisation.
+  std::uint32_t round = 0;
+  std::uint64_t pages_sent = 0, pages_total = 0;
+  bool operator==(const SyncRound&) const = default;
+};
+
+struct ProbeAnswer {  // Backup to primary: whether a first device state could be loaded.
+  bool loadable = false;
+  std::string text;
+  bool operator==(const ProbeAnswer&) const = default;
+};
+
+struct Ack {  // Backup to primary: everything up to `id` is complete, verified and decoded here.
+  EpochId id;
+  bool operator==(const Ack&) const = default;
+};
+
+struct Joined {  // Primary to backup: the arbiter's record of this generation lists you.
+  Generation generation;
+  bool operator==(const Joined&) const = default;
+};
+
+struct SwitchOver {  // Primary to backup: paused after epoch `id`, all released; take over.
+  EpochId id;
+  bool operator==(const SwitchOver&) const = default;
+};
+
+struct Ended {  // Primary to backup: the guest ended on purpose, and the arbiter's record says so.
+  Generation generation;
+  std::string text;
+  bool operator==(const Ended&) const = default;
+};
+
+struct Bye {  // Either side: an orderly end of the connection; `text` for the log.
+  std::string text;
+  bool operator==(const Bye&) const = default;
+};
+
+using Message = std::variant<Hello, Welcome, Refuse, SyncRound, ProbeAnswer, Ack, Joined, SwitchOver,
+                             Ended, Bye>;
+
+}  // namespace libft::wire
