@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The Primary is the machine of the replica that runs the guest: when to checkpoint, when output may
+// go, what to ask of the arbiter, when to run alone. Events in, actions out: no I/O, no clock, no lock.
+// Copyable, so that a simulation can look at what would have been.
+//
+//        on_backup          converged            ack of k              won
+//   solo ---------> syncing ---------> joining ---------> adding ---------> protecting
+//    ^                 | peer gone        | peer gone       | (unknown: ask   |  |  | suspected,
+//    |<----------------+------------------+    again)       |                 |  |  | unprotect
+//    |                                                      | won, peer gone  |  |  v
+//    |<------------------------- won ------------------- removing <-----------|--+  |
+//    |                                                      ^                 |     |
+//    |                                  no answer           |   switch_over   v     |
+//    |                                  +-------------------+---------- handing_over
+//    |   guest ended, last output released                                    |
+//    +--------------------> recording_end ---> ended         record is another's
+//   lost in any state, or a record that names another owner:                  v
+//                                                       fenced <--------------+
+//
+// The gate holds output from joining on, until OpenOutput. After an attempted swap nothing is
+// released until a definite answer: the *same* swap is asked again while it is unknown, because a
+// swap that was never answered may still land.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/action.h"
+#include "core/interval.h"
+
+namespace libft::core {
+
+enum class PrimaryState {
+  solo,           // Owner, alone, output open.
+  syncing,        // A backup receives its first image; output open, not protected.
+  joining,        // Output held from epoch k on; waiting for the acknowledgement of k.
+  adding,         // The swap that adds the backup to in_sync is out.
+  protecting,     // Protected.
+  removing,       // The swap that makes this replica the only one is out; output held.
+  handing_over,   // The backup was asked to take over; the guest is paused (or lost).
+  recording_end,  // The guest ended; the swap that says so is out.
+  ended,          // The guest ended and the record says so.
+  fenced,         // Another replica owns the guest.
+};
+std::string_view to_string(PrimaryState state);
+
+struct PrimaryOptions {
+  IntervalOptions interval;
+  std::uint32_t inflight_max = 2;         // Epochs captured and not yet acknowledged.
+  std::uint32_t epochs_held_max = 64;     // The least of all gates.
+  Nanos ask_again = Millis{100};          // After an unknown answer of the arbiter.
+  Nanos handover_patience = Millis{3000}; // How long the backup may take to take over.
+  // How long a backup whose heart beats may be without a connection before the guest runs alone.
+  Nanos reconnect_patience = Millis{2000};
+  // This long without an event means that this replica stood still and may have been replaced: the
+  // arbiter is asked before anything more is released. The detector's limit.
+  Nanos stall_limit = Millis{150};
+};
+
+class Primary {
+ public:
+  // `record` is definite and names `self` as its owner. The next epoch is `next`.
+  Primary(Incarnation self, OwnershipRecord record, Epoch next, PrimaryOptions options, Time now);
+
+  PrimaryState state() const { return state_; }
+  const OwnershipRecord& record() const { return record_; }
+  const Incarnation& self() const { return self_; }
+  const std::optional<Incarnation>& peer() const { return peer_; }
+  bool is_protected() const { return state_ == PrimaryState::protecting && peer_connected_; }
+  Epoch newest_captured() const { return captured_; }
+  Epoch newest_acknowledged() const { return acknowledged_; }
+  EpochId newest_released() const { return released_; }
+  std::uint32_t inflight() const;
+  // When to call on_tick at the latest.
+  Time wake_at() const;
+
+  // May this backup be welcomed? It then is, with on_backup; else the text says why not.
+  // `resume` answers whether it may go on from the image it holds.
+  struct Welcome { bool accepted = false, resume = false; std::string why; };
+  Welcome consider(const wire::Hello& hello) const;
+
+  // --- events; each returns what is to be done, in order -----------------------------------
+  Actions on_tick(Time now);
+  Actions on_backup(Time now, const wire::Hello& hello);     // Welcomed and connected.
+  Actions on_sync_converged(Time now);                       // Next: the checkpoint that completes it.
+  Actions on_disconnected(Time now, const std::string& why); // The connection; not yet the peer.
+  Actions on_suspected(Time now, const std::string& why);    // The detector's.
+  Actions on_captured(Time now, EpochId id, LastCheckpoint last);
+  Actions on_capture_failed(Time now, EpochId id, const std::string& why);
+  Actions on_ack(Time now, EpochId id);
+  Actions on_output_waiting(Time now);
+  Actions on_swap(Time now, const SwapAnswer& answer);
+  Actions on_read(Time now, const ReadAnswer& answer);
+  Actions on_guest_ended(Time now);
+  Actions on_guest_lost(Time now, const std::string& why);   // Its process died: nothing to run here.
+
+  // --- the owner's wishes --------------------------------------------------------------------
+  Status can_switch_over() const;
+  Actions switch_over(Time now);
+  Actions unprotect(Time now);
+
+ private:
+  struct Attempt { OwnershipRecord from, to; };
+
+  bool checkpointing() const;
+  bool room() const;
+  void observe(Time now);
+  void maybe_checkpoint(Time now, Actions& actions);
+  void take(Actions& actions, TakeCheckpoint order);
+  void release(Actions& actions);
+  void attempt(Actions& actions, PrimaryState next, OwnershipRecord to);
+  OwnershipRecord successor(bool with_peer, bool ended) const;
+  void remove_peer(Actions& actions, const std::string& why);
+  void go_solo(Actions& actions, const std::string& why);
+  void forget_peer();
+  void fence(Actions& actions, const std::string& why);
+  void definite(Time now, Actions& actions);
+  void record_end(Actions& actions);
+  void settle_final(Actions& actions);
+
+  Incarnation self_;
+  OwnershipRecord record_;
+  PrimaryOptions options_;
+  PrimaryState state_ = PrimaryState::solo;
+
+  std::optional<Incarnation> peer_;
+  bool peer_connected_ = false;
+  bool peer_gone_ = false;          // Suspected while a swap was out: act when it is answered.
+  std::string gone_why_;
+
+  Epoch first_;                     // Completes the image of the backup that is joining.
+  Epoch captured_, acknowledged_;   // acknowledged_: under any generation; only for the window.
+  EpochId released_, releasable_;   // releasable_: acknowledged under the record's generation.
+  std::optional<Epoch> final_;      // The last epoch before a hand-over or the guest's end.
+  bool capturing_ = false;          // A TakeCheckpoint is being done.
+  LastCheckpoint last_;
+  bool output_waiting_ = false;
+
+  std::optional<Attempt> attempt_;
+  bool question_out_ = false;       // To the arbiter.
+  std::optional<Time> ask_at_;      // When to ask again.
+  bool confirm_ = false;            // Stood still: ask before releasing.
+  Time seen_;                       // The latest event.
+  Time handed_over_at_, disconnected_at_;
+
+  bool guest_ended_ = false, guest_lost_ = false;
+  bool unprotect_wanted_ = false, switch_wanted_ = false;
+};
+
+}  // namespace libft::core
