@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// A Session protects one guest: it wires a guest, a gate, an arbiter and connections to the
+// checkpoint strategy, and lives through every role that a replica can have: backup, primary, alone,
+// fenced. Start here. A session owns one thread (and its adapters theirs); every call below may come
+// from any thread. Events are delivered by process(), on the caller's thread.
+//
+//   primary:  Session::protect(parts, options)   offer() it each connection that a backup makes
+//   backup:   Session::stand_by(parts, options)  dials the primary; after a take-over it *is* one
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "libft/arbiter.h"
+#include "libft/clock.h"
+#include "libft/detector.h"
+#include "libft/executor.h"
+#include "libft/fence.h"
+#include "libft/guest.h"
+#include "libft/log.h"
+#include "libft/output_gate.h"
+#include "libft/staging_arena.h"
+#include "libft/transport.h"
+
+namespace libft {
+
+struct SessionOptions {
+  // --- interval ---
+  bool adaptive = true;             // False: a checkpoint every `interval`, whatever the guest does.
+  Nanos interval = Millis{25};      // The shortest time between checkpoints while no output waits.
+  Nanos floor = Millis{4};          // The shortest run between two pauses when output waits.
+  Nanos idle = Millis{1000};        // The longest time between two checkpoints of an idle guest.
+  // --- limits ---
+  std::uint32_t inflight_max = 2;   // Epochs captured and not yet acknowledged.
+  std::size_t staging_bytes = 64u << 20;         // Backed by memory from the start, a slot.
+  std::uint64_t reference_bytes_max = ~0ull;     // Delta reference: whole guest, or a hot set of it.
+  std::uint32_t sync_rounds_max = 12;            // First synchronisation: then it joins regardless.
+  std::uint64_t sync_pages_left = 2000;          // ... or as soon as a round leaves no more than this.
+  // --- failover ---
+  bool automatic_failover = true;   // False: only switch_over() and fail_over().
+  Nanos head_start = Millis{25};    // What a suspecting backup leaves to a primary that may live.
+  Nanos arbiter_timeout = Millis{2000};  // Then the answer counts as unknown, and is asked again.
+  DetectorOptions detector;
+  bool take_over_record = false;    // protect: the record names an earlier session of this host whose
+                                    // guest this one re-attached to (`earlier`): win it by a swap.
+  Incarnation earlier;
+};
+
+// What a replica consists of on this host. The guest goes before its gate.
+struct Replica {
+  std::unique_ptr<OutputGate> gate;
+  std::unique_ptr<Guest> guest;
+};
+
+struct SessionParts {
+  GuestId guest;
+  std::string host;         // This host's name, for incarnations and people.
+  // Shared between sessions; they outlive all of them.
+  Log& log;
+  const Clock& clock;
+  Executor& executor;       // Used by one session at a time; they take turns.
+  StagingArena& arena;
+  // The session's own.
+  std::unique_ptr<Arbiter> arbiter;
+  std::unique_ptr<Fence> fence;
+
+  // backup only: makes the warm, stopped replica for a guest of that description (its regions carry
+  // sizes, no bytes). Called on a thread of the session's that may block.
+  std::function<Result<Replica>(const GuestInfo& primary)> make_standby;
+  // backup only: a connection to whoever may be the primary now, or why not. May block.
+  std::function<Result<std::unique_ptr<Transport>>()> dial;
+  // backup only: heartbeats to the primary of the last connection. `port` is the primary's.
+  std::function<Result<std::unique_ptr<Detector>>(std::uint64_t token, std::uint16_t port)>
+      dial_heartbeats;
+  // primary (now or later): heartbeats from a backup that will send this token.
+  std::function<Result<std::unique_ptr<Detector>>(std::uint64_t token)> expect_heartbeats;
+  std::uint16_t heartbeat_port = 0;  // What a primary tells its backup; 0: no heartbeats.
+};
+
+enum class Role {
+  backup,    // Waits.
+  primary,   // Owns and runs the guest.
+  fenced,    // Another replica owns it; this one was stopped.
+  ended,     // The guest ended on purpose.
+  failed,    // This replica can do nothing more: `detail` says why. The guest, where it runs, runs.
+};
+std::string_view to_string(Role role);
+
+// Milliseconds, over the newest few thousand epochs.
+struct Percentiles { double p50 = 0, p99 = 0, max = 0; };
+
+struct SessionStatus {
+  std::string guest, host, peer;        // peer: empty when there is none.
+  Role role = Role::backup;
+  std::string state;                    // The machine's state: "protecting", "in_sync", ...
+  bool is_protected = false;            // A primary with a backup that can take over now.
+  std::string detail;                   // The last thing worth telling.
+  Incarnation self;
+  Generation generation;
+  std::uint64_t epoch_captured = 0, epoch_acknowledged = 0, epoch_released = 0;
+  std::uint64_t epochs = 0;             // Checkpoints taken (primary) or applied (backup) here.
+  std::uint32_t sync_round = 0;         // First synchronisation.
+  std::uint64_t sync_pages_sent = 0, sync_pages_total = 0;
+  std::uint64_t bytes_sent = 0, bytes_received = 0;
+  std::uint64_t pages_sent = 0, pages_zero = 0, pages_delta = 0, pages_raw = 0;
+  Percentiles pause_ms, capture_ms, seal_ms, resume_ms, replicate_ms, acknowledge_ms, release_ms;
+  Percentiles stopped_ms;               // pause + capture + seal + resume
+  Percentiles output_held_ms;           // From the seal of an epoch to its release.
+  Percentiles dirty_pages, interval_ms; // Pages; and time from one pause to the next.
+  double guest_clock_lag_ms = 0;
+  std::string guest_description, tracker, accelerator, transport, arbiter;
+  GateStatistics gate;
+  // The last take-over by this replica, 0 when there was none. Milliseconds.
+  double detect_ms = 0, arbitrate_ms = 0, takeover_ms = 0, load_ms = 0;
+  std::uint64_t heartbeat_suspicions = 0, failovers = 0, reprotects = 0, corrupt_frames = 0;
+  std::uint64_t reference_bytes = 0, staging_bytes = 0;  // Memory that the protection costs here.
+};
+std::string to_json(const SessionStatus& status);  // One line.
+
+struct SessionEvent {
+  Time at;
+  std::string name;  // "protected", "unprotected", "suspected", "promoted", "fenced", "epoch", ...
+  std::string text;  // For people.
+  std::string json;  // "epoch": the epoch's record as JSON; else empty.
+};
+
+class Session {
+ public:
+  // Protects a running guest: creates (or, with take_over_record, wins) the arbiter's record, and
+  // waits for a backup to be offered. On failure the guest runs on as before and `replica` is given
+  // back to nobody: it is destroyed *without* destroying the guest's process.
+  static Result<std::unique_ptr<Session>> protect(SessionParts parts, Replica replica,
+                                                  SessionOptions options);
+
+  // Becomes a backup: dials until somebody welcomes it.
+  static Result<std::unique_ptr<Session>> stand_by(SessionParts parts, SessionOptions options);
+
+  virtual ~Session() = default;  // Stops the session's threads. A guest that runs goes on.
+
+  // A connection whose first frame was a Hello for this guest; `received` are the bytes read from it
+  // so far, from the first on. A session that does not want it says why and closes it.
+  virtual void offer(std::unique_ptr<Transport> connection, std::vector<std::byte> received) = 0;
+
+  virtual SessionStatus status() const = 0;
+
+  // The owner's wishes. They return when the wish is accepted or refused; its end is an event and
+  // shows in status().
+  virtual Status switch_over() = 0;  // On the primary: planned, no output lost.
+  virtual Status fail_over() = 0;    // On the backup: take over now; the arbiter still decides.
+  virtual Status unprotect() = 0;    // On the primary: runs on alone, output open.
+
+  // Compares the hashes of all memory of both replicas at one acknowledged epoch. Primary. Waits.
+  virtual Result<std::string> verify(Nanos patience) = 0;
+  // Runs a copy of the newest epoch on this backup, unplugged, for a moment, then discards it;
+  // protection goes on. Backup. Waits. The text tells how long each part took.
+  virtual Result<std::string> test_failover(Nanos patience) = 0;
+
+  // Readable when process() has something to deliver. Level-triggered; valid while the session is.
+  virtual int poll_fd() const = 0;
+  // Delivers what has happened, oldest first. Never blocks.
+  virtual void process(const std::function<void(const SessionEvent&)>& sink) = 0;
+};
+
+// Accepts connections for several sessions on one listener and offers each to the session of its
+// guest; refuses, with a reason, those that nobody here wants. Owns a thread. Sessions are added and
+// taken away at any time; take one away before destroying it.
+class Switchboard {
+ public:
+  static std::unique_ptr<Switchboard> open(std::unique_ptr<Listener> listener, Log& log);
+  virtual ~Switchboard() = default;
+  virtual void add(const GuestId& guest, Session& session) = 0;
+  virtual void remove(const GuestId& guest) = 0;
+};
+
+}  // namespace libft
