@@ -125,7 +125,8 @@ std::string SocketAddress::to_string() const {
   if (family() == AF_UNIX) return reinterpret_cast<const sockaddr_un*>(get())->sun_path;
   char host[NI_MAXHOST] = "?";
   ::getnameinfo(get(), bytes_, host, sizeof host, nullptr, 0, NI_NUMERICHOST);
-  return fmt::format(family() == AF_INET6 ? "[{}]:{}" : "{}:{}", host, port());
+  return family() == AF_INET6 ? fmt::format("[{}]:{}", host, port())
+                              : fmt::format("{}:{}", host, port());
 }
 
 Result<HostPort> parse_host_port(const std::string& text) {
