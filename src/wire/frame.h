@@ -18,6 +18,7 @@ namespace libft::wire {
 
 constexpr std::size_t kHeaderBytes = 64;
 constexpr std::size_t kPayloadBytesMax = 4u << 20;  // A longer frame is corrupt by definition.
+constexpr std::uint32_t kFlagSkippable = 1;  // Who does not know the frame's type ignores it.
 
 enum class FrameType : std::uint16_t {
   hello = 1, welcome, refuse, sync_round, probe_answer, ack, joined, switch_over, ended, bye,
@@ -70,6 +71,8 @@ class FrameReader {
   Result<std::optional<Frame>> next();
 
  private:
+  Result<std::optional<Frame>> cut();
+
   std::vector<std::byte> buffer_;
   std::size_t begin_ = 0, end_ = 0;
   std::optional<std::array<std::uint8_t, 16>> guest_;
