@@ -108,7 +108,15 @@ struct Bye {  // Either side: an orderly end of the connection; `text` for the l
   bool operator==(const Bye&) const = default;
 };
 
+// Both ways, for `ftctl verify`. The primary asks right behind epoch `id`; the backup answers with the
+// hash of its own memory as of that epoch.
+struct Verify {
+  EpochId id;
+  std::uint64_t memory_hash = 0;  // XXH3-64 of all memory, region after region.
+  bool operator==(const Verify&) const = default;
+};
+
 using Message = std::variant<Hello, Welcome, Refuse, SyncRound, ProbeAnswer, Ack, Joined, SwitchOver,
-                             Ended, Bye>;
+                             Ended, Bye, Verify>;
 
 }  // namespace libft::wire

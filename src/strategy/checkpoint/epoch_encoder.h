@@ -39,6 +39,11 @@ class EpochEncoder {
   // A stream begins anew (first synchronisation, or another peer): nothing is known of its image.
   void reset();
 
+  // The peer reconnected and holds everything up to `base` and nothing newer: the next epoch builds on
+  // that. The caller makes sure that all pages sent since travel in its `raw` set; the device state
+  // goes whole.
+  void resume(EpochId base);
+
   // First synchronisation: `count` pages from `first` on, copied to `copy` beforehand.
   Status encode_sync(Generation generation, PageNo first, std::span<const std::byte> copy,
                      const FrameSink& sink);
