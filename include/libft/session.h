@@ -23,6 +23,7 @@
 #include "libft/guest.h"
 #include "libft/log.h"
 #include "libft/output_gate.h"
+#include "libft/release_guard.h"
 #include "libft/staging_arena.h"
 #include "libft/transport.h"
 
@@ -67,6 +68,8 @@ struct SessionParts {
   // The session's own.
   std::unique_ptr<Arbiter> arbiter;
   std::unique_ptr<Fence> fence;
+  // Given to the gate too, so that a primary that stood still lets nothing out before it has asked.
+  std::shared_ptr<ReleaseGuard> guard;
 
   // backup only: makes the warm, stopped replica for a guest of that description (its regions carry
   // sizes, no bytes). Called on a thread of the session's that may block.
