@@ -30,7 +30,7 @@ std::uint64_t frame_checksum(std::span<const std::byte> header,
 }
 
 bool known(FrameType type) {
-  return (type >= FrameType::hello && type <= FrameType::bye) ||
+  return (type >= FrameType::hello && type <= FrameType::verify) ||
          (type >= FrameType::sync_pages && type <= FrameType::input_copy);
 }
 

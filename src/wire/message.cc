@@ -140,8 +140,7 @@ void fields_of_shape(Fields& f, Shape& shape) {
   }
 }
 
-// --- the messages, as in FORMAT.md, section 3
-// -----------------------------------------------------
+// --- the messages, as in FORMAT.md, section 3 --------------------------------------------------
 
 template <class Io, class M>
 void text(Io& io, M& m) {
@@ -233,8 +232,13 @@ void records(Io& io, auto& m, const Bye*) {
   text(io, m);
 }
 
-// --- the two directions
-// ---------------------------------------------------------------------------
+template <class Io>
+void records(Io& io, auto& m, const Verify*) {
+  io.record(0x8020, [&](auto& f) { fields_of_id(f, m.id); });
+  io.record(0x8022, [&](auto& f) { f.number(m.memory_hash); });
+}
+
+// --- the two directions ------------------------------------------------------------------------
 
 class Writer {
  public:
@@ -289,7 +293,7 @@ static_assert(std::is_same_v<std::variant_alternative_t<0, Message>, Hello> &&
               std::is_same_v<std::variant_alternative_t<5, Message>, Ack> &&
               std::is_same_v<std::variant_alternative_t<9, Message>, Bye>);
 static_assert(int(FrameType::hello) == 1 && int(FrameType::ack) == 6 && int(FrameType::bye) == 10);
-static_assert(std::variant_size_v<Message> == 10);
+static_assert(std::variant_size_v<Message> == 11 && int(FrameType::verify) == 11);
 
 template <class M>
 Result<Message> decode_as(Records& from) {
@@ -312,6 +316,7 @@ Result<Message> decode_type(FrameType type, Records& from) {
     case FrameType::switch_over: return decode_as<SwitchOver>(from);
     case FrameType::ended: return decode_as<Ended>(from);
     case FrameType::bye: return decode_as<Bye>(from);
+    case FrameType::verify: return decode_as<Verify>(from);
     default: break;
   }
   return failure(Code::unsupported, fmt::format("frame type {} is not a message", unsigned(type)));

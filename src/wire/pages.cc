@@ -54,8 +54,7 @@ class FrameAppender {
 
 }  // namespace
 
-// --- sync_pages and epoch_pages
-// -------------------------------------------------------------------
+// --- sync_pages and epoch_pages ----------------------------------------------------------------
 
 PagesFrameWriter::PagesFrameWriter(std::span<std::byte> to, const FrameHeader& header,
                                    const EpochId& base, std::uint64_t sequence)
@@ -113,8 +112,7 @@ Result<PageEntry> next_entry(std::span<const std::byte>& entries) {
   return entry;
 }
 
-// --- epoch_begin
-// ----------------------------------------------------------------------------------
+// --- epoch_begin -------------------------------------------------------------------------------
 
 std::uint8_t EpochBegin::flags() const {
   return std::uint8_t((first ? kFirst : 0) | (guest_ended ? kEnded : 0) |
@@ -161,8 +159,7 @@ Result<EpochBegin> decode_epoch_begin(const Frame& frame) {
   return begin;
 }
 
-// --- epoch_state
-// ----------------------------------------------------------------------------------
+// --- epoch_state -------------------------------------------------------------------------------
 
 void append_state_chunk(std::vector<std::byte>& to, FrameHeader header, const StateChunk& chunk) {
   FrameAppender frame(to, FrameType::epoch_state, header);
@@ -185,8 +182,7 @@ Result<StateChunk> decode_state_chunk(const Frame& frame) {
   return chunk;
 }
 
-// --- epoch_end
-// ------------------------------------------------------------------------------------
+// --- epoch_end ---------------------------------------------------------------------------------
 
 void append_epoch_end(std::vector<std::byte>& to, FrameHeader header, const EpochEnd& end) {
   FrameAppender frame(to, FrameType::epoch_end, header);
@@ -211,8 +207,7 @@ Result<EpochEnd> decode_epoch_end(const Frame& frame) {
   return end;
 }
 
-// --- probe_state
-// ----------------------------------------------------------------------------------
+// --- probe_state -------------------------------------------------------------------------------
 
 void append_probe_chunk(std::vector<std::byte>& to, FrameHeader header, const ProbeChunk& chunk) {
   FrameAppender frame(to, FrameType::probe_state, header);
@@ -239,8 +234,7 @@ Result<ProbeChunk> decode_probe_chunk(const Frame& frame) {
   return chunk;
 }
 
-// --- input_copy
-// -----------------------------------------------------------------------------------
+// --- input_copy --------------------------------------------------------------------------------
 
 static void append_input_copy(std::vector<std::byte>& to, const FrameHeader& header,
                               std::span<const std::byte> input) {

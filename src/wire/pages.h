@@ -29,8 +29,7 @@ struct PageEntry {
 };
 constexpr std::size_t kPageEntryBytes = 16;
 
-// --- sync_pages and epoch_pages
-// -------------------------------------------------------------------
+// --- sync_pages and epoch_pages ----------------------------------------------------------------
 
 // Builds one such frame in memory that the caller provides.
 class PagesFrameWriter {
@@ -64,8 +63,7 @@ Result<PagesFrame> decode_pages(const Frame& frame);
 // Takes the next entry off `entries`. REQUIRES: entries not empty.
 Result<PageEntry> next_entry(std::span<const std::byte>& entries);
 
-// --- the other bulk frames: encode beside decode
-// --------------------------------------------------
+// --- the other bulk frames: encode beside decode -----------------------------------------------
 
 struct EpochBegin {
   EpochId base;

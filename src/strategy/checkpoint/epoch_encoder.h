@@ -15,7 +15,8 @@
 namespace libft::checkpoint {
 
 struct EncoderOptions {
-  bool delta = true;
+  bool delta = true;        // Feature delta_pages.
+  bool delta_state = true;  // Feature delta_state.
   // Memory for the reference image; at least the guest's memory: the whole guest, less: a hot set
   // of the most recently written pages, 0: none (every page raw).
   std::uint64_t reference_bytes_max = ~0ull;
