@@ -33,6 +33,13 @@ void Suspicion::start(Time now) {
   for (auto& path : paths_) path.last = now + kFirstHeartbeatGrace;
 }
 
+void Suspicion::add_path(std::string name, Time now) {
+  Path path;
+  path.name = std::move(name);
+  path.last = now + kFirstHeartbeatGrace;
+  paths_.push_back(std::move(path));
+}
+
 DetectorEvent Suspicion::event(DetectorEvent::Kind kind, Time at, Nanos silence,
                                std::string detail) const {
   return DetectorEvent{kind, at, silence, std::move(detail)};

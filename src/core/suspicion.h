@@ -21,6 +21,9 @@ class Suspicion {
   // Begins to count. A path that is never heard is silent from `now` plus one second on.
   void start(Time now);
 
+  // One more path, found out later: silent, too, from `now` plus one second on.
+  void add_path(std::string name, Time now);
+
   // A genuine heartbeat arrived on `path`, with the count of the peer's session in it.
   std::vector<DetectorEvent> heard(std::size_t path, Time now, std::uint64_t progress);
 

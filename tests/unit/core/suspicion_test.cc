@@ -129,6 +129,19 @@ TEST_CASE("suspicion, a peer whose session stands still") {
   CHECK(tell(1, beats + "c:1335 h0:1400:7 h0:1450:9") == "alive@10 suspected@1010 alive@1450");
 }
 
+TEST_CASE("a path that is found out later is watched from then on") {
+  Suspicion suspicion(DetectorOptions{}, {"a"});
+  suspicion.start(at(0));
+  std::string told;
+  add(told, suspicion.heard(0, at(5000), 1));
+  suspicion.add_path("b", at(5000));
+  add(told, suspicion.heard(0, at(6100), 1));
+  add(told, suspicion.check(at(6174)));
+  CHECK(told == "alive@5000");
+  add(told, suspicion.check(at(6175)));
+  CHECK(told == "alive@5000 down@6175");
+}
+
 TEST_CASE("the next check is when the first path can become silent") {
   Suspicion suspicion(DetectorOptions{}, {"a", "b"});
   suspicion.start(at(0));
