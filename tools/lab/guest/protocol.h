@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What observer.c in the guest and an observer outside say to one another, in UDP datagrams, all
+ * numbers little-endian. C and C++ on x86 include this; no padding anywhere.
+ *
+ * The guest sends a LabBeat about every 10 ms: a counter and random bytes that it made for it. Seen
+ * twice with different bytes, or unknown to the guest that was promoted, a counter proves that
+ * output left which the backup did not hold.
+ */
+#ifndef LIBFT_LAB_PROTOCOL_H
+#define LIBFT_LAB_PROTOCOL_H
+
+#include <stdint.h>
+
+enum {
+  LAB_BEAT_PORT = 7770,     /* Outside: beats arrive here. */
+  LAB_QUERY_PORT = 7771,    /* In the guest. */
+  LAB_HISTORY = 65536       /* So many beats the guest remembers: about eleven minutes. */
+};
+
+#define LAB_BEAT_MAGIC 0x31425446u   /* "FTB1" */
+#define LAB_QUERY_MAGIC 0x31515446u  /* "FTQ1" */
+#define LAB_ANSWER_MAGIC 0x31415446u /* "FTA1" */
+
+enum LabKind {
+  LAB_KNOWN = 1,    /* argument: a counter. value[0]: 1 if remembered; value[1]: newest counter. */
+  LAB_CLOCK = 2,    /* value[0], [1]: CLOCK_REALTIME and CLOCK_MONOTONIC in nanoseconds. */
+  LAB_TCP = 3,      /* value[0], [1]: RetransSegs and OutSegs of /proc/net/snmp. */
+  LAB_DIRTY = 4,    /* argument: pages to write each 10 ms from now on, 0 to stop. */
+  LAB_POWEROFF = 5, /* These three are answered, then done. */
+  LAB_REBOOT = 6,
+  LAB_CRASH = 7
+};
+
+struct LabBeat {
+  uint32_t magic;
+  uint32_t zero;
+  uint64_t counter; /* From 1. */
+  uint8_t random[16];
+};
+
+struct LabQuery {
+  uint32_t magic;
+  uint32_t kind;
+  uint64_t argument;
+};
+
+struct LabAnswer {
+  uint32_t magic;
+  uint32_t kind;
+  uint64_t argument; /* As asked. */
+  uint64_t value[2];
+  uint8_t random[16]; /* LAB_KNOWN: what was sent with that counter. */
+};
+
+#endif
