@@ -21,6 +21,16 @@ struct Slot {
   CapturedEpoch epoch;
   std::span<std::byte> memory;  // A page for each of the guest's.
   bool taken = false;
+
+  void empty() {  // Keeps the memory: the next pause is not to wait for any.
+    epoch.first = epoch.guest_ended = epoch.guest_paused = false;
+    epoch.pages.clear();
+    epoch.raw.clear();
+    epoch.state.clear();
+    epoch.staging = {};
+    epoch.times = {};
+    taken = false;
+  }
 };
 
 bool stays_paused(const CaptureOrder& order) { return order.stay_paused || order.guest_ended; }
@@ -91,6 +101,7 @@ Status Checkpointer::Impl::run(const CaptureOrder& order, Slot& slot) {
   epoch.id = order.id;
   epoch.first = order.begin_hold;
   epoch.guest_ended = order.guest_ended;
+  epoch.guest_paused = order.guest_paused;
   epoch.paused_at = mark = clock.now();
   FT_TRY(guest.pause().within("pause"));
   epoch.times.pause = lap();
@@ -213,17 +224,17 @@ Result<CapturedEpoch*> Checkpointer::run(const CaptureOrder& order) {
 
 void Checkpointer::carry(const PageSet& pages) { impl_->raw.merge(pages); }
 
+void Checkpointer::want(const PageSet& pages) { impl_->again.merge(pages); }
+
 void Checkpointer::give_back(CapturedEpoch* epoch) {
   const auto slot = std::find_if(impl_->slots.begin(), impl_->slots.end(),
                                  [epoch](const Slot& s) { return &s.epoch == epoch; });
   FT_ASSERT(slot != impl_->slots.end() && slot->taken);
-  epoch->first = epoch->guest_ended = epoch->guest_paused = false;
-  epoch->pages.clear();
-  epoch->raw.clear();
-  epoch->state.clear();
-  epoch->staging = {};
-  epoch->times = {};
-  slot->taken = false;
+  slot->empty();
+}
+
+void Checkpointer::reclaim() {
+  for (Slot& slot : impl_->slots) slot.empty();
 }
 
 }  // namespace libft::checkpoint

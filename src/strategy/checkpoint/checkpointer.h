@@ -19,6 +19,7 @@ struct CaptureOrder {
   bool begin_hold = false;   // The gate begins to hold at this pause.
   bool stay_paused = false;  // Leave the guest paused: for a switch-over, or because it ended.
   bool guest_ended = false;
+  bool guest_paused = false; // Its owner paused it: the backup is to know.
 };
 
 class Checkpointer {
@@ -39,9 +40,14 @@ class Checkpointer {
 
   // Pages that must go into the next capture and travel raw: those of epochs that never arrived.
   void carry(const PageSet& pages);
+  // Pages that were taken from the guest's written set by others than run(), and go into the next
+  // capture like any that the guest wrote.
+  void want(const PageSet& pages);
 
   // The slot may be used again.
   void give_back(CapturedEpoch* epoch);
+  // All slots may be used again. REQUIRES: whoever encoded from them has stopped.
+  void reclaim();
 
  private:
   struct Impl;

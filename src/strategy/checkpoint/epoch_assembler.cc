@@ -213,6 +213,7 @@ Status EpochAssembler::Impl::on_begin(const wire::Frame& frame) {
   if (!image_complete && !begin->first) return corrupt("it builds upon an incomplete image");
   if (begin->pages > pages.pages())
     return corrupt(fmt::format("{} pages of a guest that has {}", begin->pages, pages.pages()));
+  forget_epoch();  // last_page may be left from the synchronisation.
   phase = Phase::pages;
   id = next;
   plan = *begin;
