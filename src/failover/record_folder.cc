@@ -20,8 +20,8 @@ namespace {
 
 constexpr std::size_t kRecordBytesMax = 64 << 10;
 constexpr int kTriesMax = 5;
-// Older generations only tell people what happened. That a name below the newest may be free again
-// is harmless: place() looks at the newest after linking.
+// Older generations only tell people what happened. That a swept name is free again is harmless:
+// swap() looks at the newest after linking, and a link so far below it has won nothing.
 constexpr std::uint64_t kGenerationsKept = 8;
 
 std::string file_name(Generation generation) { return fmt::format("{}.json", generation.value); }
@@ -137,7 +137,9 @@ SwapAnswer RecordFolder::swap(const GuestId& guest, const OwnershipRecord& from,
   const auto after = newest(guest);
   if (!after) return unknown(after.error().to_string());
   if (!*after) return unknown(missing_text(guest));
-  if (**after != to) return lost(**after);
+  const bool kept = (*after)->generation.value < to.generation.value + kGenerationsKept;
+  const bool first = *placed && kept;  // Somebody may have swapped `to` away since: it was ours.
+  if (**after != to && !first) return lost(**after);
   if (to.generation.value > kGenerationsKept) {
     const Generation old{to.generation.value - kGenerationsKept};
     ::unlink((folder(guest) + "/" + file_name(old)).c_str());

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The table of arbiters: from what an operator writes to an Arbiter. Any thread; does not block.
+#pragma once
+
+#include "libft/arbiter.h"
+
+namespace libft::failover {
+
+// "file:/srv/ft"                                   a directory that all replicas see
+// "etcd:http://a:2379,http://b:2379"               options behind '?', joined by '&':
+//    ?ca=FILE&cert=FILE&key=FILE&user=NAME&password-file=FILE&connect-ms=300&total-ms=1000
+// "manual:/var/lib/libft/arbiter"                  this host's own; a person decides
+// "none", and anything else, is refused with the choices.
+Result<std::unique_ptr<Arbiter>> open_arbiter(std::string_view spec);
+
+}  // namespace libft::failover
