@@ -97,6 +97,11 @@ class Guest {
   // Loads `state` into a throw-away instance and discards it. The guest itself is untouched.
   virtual Status probe_state(std::span<const std::byte> state) = 0;
 
+  // Runs a copy of the guest (its memory as it is now, with `state`) in a throw-away instance that is
+  // connected to nothing, until its CPUs have run for a moment, and discards it: proof that a
+  // failover would succeed. The guest itself is untouched.
+  virtual Status trial_run(std::span<const std::byte> state) = 0;
+
   // Loads `state` over the memory as it is now. The guest is then paused, ready to run.
   virtual Status load_state(std::span<const std::byte> state) = 0;
 

@@ -74,6 +74,8 @@ class Primary {
   Epoch newest_acknowledged() const { return acknowledged_; }
   EpochId newest_released() const { return released_; }
   std::uint32_t inflight() const;
+  // It stood still and has not yet heard from the arbiter that it still owns the guest.
+  bool must_confirm() const { return confirm_; }
   // When to call on_tick at the latest.
   Time wake_at() const;
 

@@ -302,6 +302,19 @@ Status MemoryGuest::probe_state(std::span<const std::byte> state) {
   return {};
 }
 
+Status MemoryGuest::trial_run(std::span<const std::byte> state) {
+  FT_TRY(probe_state(state));
+  MemoryGuest trial({.pages = pages_, .hole_pages = hole_, .standby = true});
+  {
+    Entry entry(wanted_, mutex_);
+    std::copy(memory_.begin(), memory_.end(), trial.memory_.begin());
+  }
+  FT_TRY(trial.load_state(state));
+  FT_TRY(trial.activate());
+  if (trial.step(1) != 1) return Status(Code::internal, "the copy does not run");
+  return {};
+}
+
 Status MemoryGuest::load_state(std::span<const std::byte> state) {
   Entry entry(wanted_, mutex_);
   if (life_ == Life::ended) return Status(Code::guest_gone, "load state: the guest has ended");

@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "session/backup_runner.h"
+
+#include <fmt/format.h>
+
+#include "os/memory_free.h"
+#include "os/random.h"
+#include "session/memory_hash.h"
+#include "session/shape.h"
+
+namespace libft::session {
+namespace {
+
+core::BackupOptions core_options(const Context& context) {
+  core::BackupOptions options;
+  options.head_start = context.options.head_start;
+  options.automatic = context.options.automatic_failover && context.arbiter.automatic();
+  return options;
+}
+
+}  // namespace
+
+Result<Incarnation> new_incarnation(const std::string& host) {
+  Incarnation incarnation{host, {}};
+  FT_TRY(os::random_bytes(incarnation.id));
+  return incarnation;
+}
+
+Result<std::unique_ptr<BackupRunner>> BackupRunner::make(Context& context, Replica& replica,
+                                                         Promoted promoted) {
+  FT_ASSIGN(auto self, new_incarnation(context.parts.host));
+  std::unique_ptr<BackupRunner> runner(
+      new BackupRunner(context, replica, std::move(promoted), std::move(self)));
+  runner->connect();
+  return runner;
+}
+
+BackupRunner::BackupRunner(Context& context, Replica& replica, Promoted promoted, Incarnation self)
+    : context_(context),
+      replica_(replica),
+      promoted_(std::move(promoted)),
+      core_(std::move(self), core_options(context)),
+      posting_(context.mailbox),
+      own_posting_(context.mailbox) {
+  publish();
+}
+
+BackupRunner::~BackupRunner() {
+  connector_.reset();  // First: its thread uses the rest.
+}
+
+void BackupRunner::connect() {
+  connector_ = std::make_unique<Connector>(
+      context_.parts.guest, context_.parts.dial,
+      Connector::Sinks{
+          .welcomed = [this, welcomed = posting_.later<wire::Welcome, Generation, std::string>(
+                                 [this](const wire::Welcome& welcome, Generation generation,
+                                        const std::string& description) {
+                                   on_welcomed(welcome, generation, description);
+                                 })](const wire::Welcome& welcome, Generation generation,
+                                     const std::string& description) -> Status {
+            FT_TRY(prepare(welcome));
+            welcomed(welcome, generation, description);
+            return {};
+          },
+          .frame = posting_.later<OwnedFrame>(
+              [this](OwnedFrame frame) { on_frame(std::move(frame)); }),
+          .lost = posting_.later<Status>([this](const Status& status) { on_lost(status); }),
+          .not_welcome =
+              posting_.later<Status>([this](const Status& status) { on_not_welcome(status); })});
+  announce();
+}
+
+void BackupRunner::on_not_welcome(const Status& status) {
+  if (status.to_string() == last_trouble_) return;  // Once, not every 200 ms.
+  last_trouble_ = status.to_string();
+  context_.tell(LogLevel::warning, "not_connected", last_trouble_, {});
+}
+
+void BackupRunner::clear_waiting() {
+  for (const auto& frame : waiting_) connector_->done_with(frame.payload.size());
+  waiting_.clear();
+}
+
+void BackupRunner::announce() {
+  const auto newest = core_.newest();
+  connector_->announce({core_.self(), newest,
+                        newest.epoch.value ? core_.primary() : Incarnation{},
+                        replica_.guest ? 0 : os::memory_bytes_free()});
+}
+
+// --- doing what the machine asks ----------------------------------------------------------------
+
+void BackupRunner::perform(core::Actions actions) {
+  for (auto& action : actions) todo_.push_back(std::move(action));
+  if (performing_) return;
+  performing_ = true;
+  while (!todo_.empty()) {
+    const auto action = std::move(todo_.front());
+    todo_.pop_front();
+    perform_one(action);
+  }
+  performing_ = false;
+  publish();
+}
+
+void BackupRunner::perform_one(const core::Action& action) {
+  std::visit(
+      [&](const auto& what) {
+        using What = std::decay_t<decltype(what)>;
+        if constexpr (std::is_same_v<What, core::SendMessage>) {
+          send(what.message, what.generation);
+        } else if constexpr (std::is_same_v<What, core::ApplyEpoch>) {
+          assembler_->apply();
+          context_.statistics.update([](SessionStatus& s) { ++s.epochs; });
+        } else if constexpr (std::is_same_v<What, core::StartOver>) {
+          start_over(what.why);
+        } else if constexpr (std::is_same_v<What, core::StandDown>) {
+          stand_down(what.why);
+        } else if constexpr (std::is_same_v<What, core::Promote>) {
+          promote(what);
+        } else if constexpr (std::is_same_v<What, core::SwapRecord>) {
+          ask_swap(what);
+        } else if constexpr (std::is_same_v<What, core::ReadRecord>) {
+          ask_read();
+        } else if constexpr (std::is_same_v<What, core::Tell>) {
+          if (what.event == "claiming") claimed_at_ = context_.now();
+          context_.tell(LogLevel::info, what.event, what.text, {});
+        }
+      },
+      action);
+}
+
+void BackupRunner::send(const wire::Message& message, Generation generation) {
+  // A failure shows as the end of the connection, on the connector's thread.
+  (void)connector_->send(wire::encode(message, context_.parts.guest, generation));
+}
+
+void BackupRunner::ask_swap(const core::SwapRecord& swap) {
+  context_.arbiter.post_swap(
+      context_.parts.guest, swap.from, swap.to,
+      own_posting_.later<SwapAnswer>(
+          [this](const SwapAnswer& answer) { perform(core_.on_swap(context_.now(), answer)); }));
+}
+
+void BackupRunner::ask_read() {
+  context_.arbiter.post_read(
+      context_.parts.guest,
+      own_posting_.later<ReadAnswer>(
+          [this](const ReadAnswer& answer) { perform(core_.on_read(context_.now(), answer)); }));
+}
+
+void BackupRunner::tick() {
+  perform(core_.on_tick(context_.now()));
+  handle_waiting();
+  if (detector_) detector_->progress();
+}
+
+// --- the connection -----------------------------------------------------------------------------
+
+// The connector's thread: the session's does not touch the replica before on_welcomed.
+Status BackupRunner::prepare(const wire::Welcome& welcome) {
+  const auto info = info_of(welcome.shape);
+  if (!replica_.guest) {
+    FT_ASSIGN(auto made, context_.parts.make_standby(info));
+    const std::scoped_lock lock(context_.replica_mutex);
+    replica_ = std::move(made);
+  }
+  return replica_.guest->accepts(info);
+}
+
+void BackupRunner::on_welcomed(const wire::Welcome& welcome, Generation generation,
+                               const std::string& description) {
+  clear_waiting();
+  last_trouble_.clear();
+  const auto& info = replica_.guest->info();
+  if (!assembler_)
+    assembler_ = std::make_unique<checkpoint::EpochAssembler>(context_.parts.guest, info,
+                                                              context_.parts.arena);
+  assembler_->drop_partial();
+  replica_.guest->set_event_sink(posting_.later<GuestEvent>(
+      [this](const GuestEvent& event) { on_guest_event(event); }));
+  detector_.reset();
+  if (context_.parts.dial_heartbeats && welcome.heartbeat_port != 0) {
+    auto detector =
+        context_.parts.dial_heartbeats(welcome.heartbeat_token, welcome.heartbeat_port);
+    Status status = detector ? (*detector)->start(own_posting_.later<DetectorEvent>(
+                                   [this](const DetectorEvent& event) { on_detector(event); }))
+                             : detector.error();
+    if (status) detector_ = std::move(*detector);
+    else context_.tell(LogLevel::error, "error", status.within("heartbeats").to_string(), {});
+  }
+  context_.statistics.update([&](SessionStatus& s) {
+    s.transport = description;
+    s.peer = to_string(welcome.primary);
+    s.guest_description = info.description;
+    s.tracker = info.tracker;
+    s.accelerator = info.accelerator;
+  });
+  context_.tell(LogLevel::info, "connected", description, {});
+  perform(core_.on_welcome(context_.now(), welcome, generation));
+}
+
+void BackupRunner::on_frame(OwnedFrame frame) {
+  waiting_.push_back(std::move(frame));
+  handle_waiting();
+}
+
+// In order, and only while this replica acknowledges: see core::Backup::acknowledges.
+void BackupRunner::handle_waiting() {
+  if (handling_) return;
+  handling_ = true;
+  while (!waiting_.empty() && core_.acknowledges()) {
+    const auto frame = std::move(waiting_.front());
+    waiting_.pop_front();
+    handle(frame);
+    connector_->done_with(frame.payload.size());
+  }
+  handling_ = false;
+}
+
+void BackupRunner::handle(const OwnedFrame& frame) {
+  context_.statistics.update([&](SessionStatus& s) {
+    s.bytes_received += wire::kHeaderBytes + frame.payload.size();
+  });
+  if (wire::is_bulk(frame.header.type)) return on_bulk(frame.view());
+  const auto message = wire::decode(frame.view());
+  if (message) return on_message(*message, frame.header.id.generation);
+  context_.tell(LogLevel::error, "corrupt_frame", message.error().to_string(), {});
+  connector_->hang_up();
+}
+
+void BackupRunner::on_bulk(const wire::Frame& frame) {
+  auto complete = assembler_->on_frame(frame);
+  if (!complete) {
+    context_.statistics.update([](SessionStatus& s) { ++s.corrupt_frames; });
+    context_.tell(LogLevel::error, "corrupt_frame", complete.error().to_string(), {});
+    assembler_->drop_partial();
+    return connector_->hang_up();
+  }
+  if (const auto state = assembler_->take_probe_state()) answer_probe(*state);
+  if (!*complete) return;
+  const auto& epoch = **complete;
+  perform(core_.on_epoch_complete(context_.now(), epoch.id, epoch.first, epoch.guest_ended,
+                                  epoch.guest_paused));
+  announce();
+}
+
+void BackupRunner::answer_probe(const std::vector<std::byte>& state) {
+  const auto status = replica_.guest->probe_state(state);
+  context_.tell(status ? LogLevel::info : LogLevel::error, "probe",
+                status ? "the guest's device state loads here" : status.to_string(), {});
+  send(wire::ProbeAnswer{status.ok(), status.message()}, core_.generation());
+}
+
+void BackupRunner::on_message(const wire::Message& message, Generation generation) {
+  const Time now = context_.now();
+  if (const auto* joined = std::get_if<wire::Joined>(&message))
+    return perform(core_.on_joined(now, joined->generation));
+  if (const auto* over = std::get_if<wire::SwitchOver>(&message))
+    return perform(core_.on_switch_over(now, over->id));
+  if (const auto* ended = std::get_if<wire::Ended>(&message))
+    return perform(core_.on_ended(now, ended->text));
+  if (const auto* verify = std::get_if<wire::Verify>(&message)) {
+    const auto hash = hash_of_memory(replica_.guest->info());
+    return send(wire::Verify{verify->id, hash}, generation);
+  }
+  if (const auto* round = std::get_if<wire::SyncRound>(&message)) {
+    context_.statistics.update([&](SessionStatus& s) {
+      s.sync_round = round->round;
+      s.sync_pages_sent = round->pages_sent;
+      s.sync_pages_total = round->pages_total;
+    });
+    return;
+  }
+  if (const auto* bye = std::get_if<wire::Bye>(&message))
+    context_.tell(LogLevel::info, "bye", bye->text, {});
+  if (const auto* refuse = std::get_if<wire::Refuse>(&message))
+    context_.tell(LogLevel::error, "refused", refuse->text, {});
+  connector_->hang_up();
+}
+
+void BackupRunner::on_lost(const Status& status) {
+  clear_waiting();
+  if (assembler_) assembler_->drop_partial();
+  context_.tell(LogLevel::warning, "disconnected", status.to_string(), {});
+  perform(core_.on_disconnected(context_.now()));
+}
+
+void BackupRunner::on_detector(const DetectorEvent& event) {
+  const Time now = context_.now();
+  if (event.kind == DetectorEvent::Kind::suspected) {
+    suspected_at_ = event.at;
+    context_.statistics.update([&](SessionStatus& s) {
+      ++s.heartbeat_suspicions;
+      s.detect_ms = to_ms(event.silence);
+    });
+    return perform(core_.on_suspected(now, event.detail));
+  }
+  if (event.kind == DetectorEvent::Kind::alive) return perform(core_.on_alive(now));
+  context_.tell(LogLevel::info, "heartbeat", event.detail, {});
+}
+
+void BackupRunner::on_guest_event(const GuestEvent& event) {
+  if (event.kind != GuestEvent::Kind::process_died) return;
+  context_.tell(LogLevel::error, "standby_died", event.detail, {});
+  if (core_.state() == core::BackupState::promoted) return;
+  // Its memory went with it: this incarnation holds nothing any more.
+  assembler_.reset();
+  {
+    const std::scoped_lock lock(context_.replica_mutex);
+    replica_.guest.reset();
+    replica_.gate.reset();
+  }
+  start_over("the standby's process died");
+}
+
+// --- the ends -----------------------------------------------------------------------------------
+
+void BackupRunner::start_over(const std::string& why) {
+  context_.tell(LogLevel::warning, "start_over", why, {});
+  auto self = new_incarnation(context_.parts.host);
+  if (!self) return stand_down(self.error().to_string());
+  own_posting_.forget();  // Answers to the old incarnation's questions are nobody's.
+  detector_.reset();
+  if (assembler_) assembler_->reset();
+  core_ = core::Backup(std::move(*self), core_options(context_));
+  connector_->hang_up();
+  announce();
+}
+
+void BackupRunner::stand_down(const std::string& why) {
+  detector_.reset();
+  connector_->hang_up();
+  if (replica_.guest) replica_.guest->destroy();
+  context_.statistics.update([](SessionStatus& s) { s.role = Role::ended; });
+  context_.tell(LogLevel::info, "stood_down", why, {});
+}
+
+void BackupRunner::promote(const core::Promote& order) {
+  const Time granted = context_.now();
+  if (context_.parts.fence) {
+    // Safety does not rest on it: a failure is told, and the promotion goes on.
+    if (auto status = context_.parts.fence->fence(context_.parts.guest, order.loser); !status)
+      context_.tell(LogLevel::warning, "fence_failed", status.to_string(), {});
+  }
+  auto status = replica_.guest->load_state(assembler_->state());
+  const Time loaded = context_.now();
+  context_.statistics.update([&](SessionStatus& s) {
+    ++s.failovers;
+    s.load_ms = to_ms(loaded - granted);
+    s.arbitrate_ms = claimed_at_ == Time{} ? 0 : to_ms(granted - claimed_at_);
+  });
+  if (!status) {
+    context_.tell(LogLevel::error, "promotion_failed",
+                  status.within("load the guest's state").to_string(), {});
+    context_.statistics.update([&](SessionStatus& s) { s.role = Role::failed; });
+    return;
+  }
+  detector_.reset();
+  promoted_({order.record, core_.self(), core_.newest().epoch.next(), order.stay_paused});
+  context_.statistics.update(
+      [&](SessionStatus& s) { s.takeover_ms = to_ms(context_.now() - granted); });
+}
+
+Status BackupRunner::fail_over() {
+  FT_TRY(core_.can_fail_over());
+  perform(core_.fail_over(context_.now()));
+  return {};
+}
+
+Result<std::string> BackupRunner::test_failover() {
+  if (core_.newest().epoch.value == 0)
+    return failure(Code::refused, "no complete image yet: wait until `ftctl status` says in_sync");
+  const Time begun = context_.now();
+  FT_TRY(replica_.guest->trial_run(assembler_->state()));
+  return fmt::format("epoch {} ran here, unplugged; {:.0f} ms in all", to_string(core_.newest()),
+                     to_ms(context_.now() - begun));
+}
+
+void BackupRunner::publish() {
+  context_.statistics.update([&](SessionStatus& s) {
+    if (s.role != Role::failed && s.role != Role::ended) s.role = Role::backup;
+    s.state = core::to_string(core_.state());
+    s.is_protected = false;
+    s.self = core_.self();
+    s.generation = core_.generation();
+    s.epoch_acknowledged = core_.newest().epoch.value;
+  });
+}
+
+}  // namespace libft::session

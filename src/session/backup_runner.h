@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The BackupRunner does what the pure Backup decides: it decodes and applies epochs, acknowledges,
+// asks the arbiter, and loads and runs the guest when it is promoted. Session's thread, except where
+// the connector prepares the standby.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "core/backup.h"
+#include "session/connector.h"
+#include "session/context.h"
+#include "strategy/checkpoint/epoch_assembler.h"
+
+namespace libft::session {
+
+// A backup that became the owner: what its PrimaryRunner begins with.
+struct Promotion {
+  OwnershipRecord record;
+  Incarnation self;
+  Epoch next;
+  bool stay_paused = false;
+};
+
+class BackupRunner {
+ public:
+  using Promoted = std::function<void(Promotion)>;
+
+  // Dials at once. `promoted` is called when the arbiter granted the guest and its state is loaded:
+  // the guest is then ready to run.
+  static Result<std::unique_ptr<BackupRunner>> make(Context& context, Replica& replica,
+                                                    Promoted promoted);
+  ~BackupRunner();
+
+  std::optional<Time> wake_at() const { return core_.wake_at(); }
+  void tick();
+  Status fail_over();
+  Result<std::string> test_failover();
+
+ private:
+  BackupRunner(Context& context, Replica& replica, Promoted promoted, Incarnation self);
+
+  void perform(core::Actions actions);
+  void perform_one(const core::Action& action);
+  void announce();
+  void connect();
+  Status prepare(const wire::Welcome& welcome);  // The connector's thread.
+  void on_welcomed(const wire::Welcome& welcome, Generation generation,
+                   const std::string& description);
+  void on_frame(OwnedFrame frame);
+  void handle_waiting();
+  void handle(const OwnedFrame& frame);
+  void on_bulk(const wire::Frame& frame);
+  void on_message(const wire::Message& message, Generation generation);
+  void answer_probe(const std::vector<std::byte>& state);
+  void on_lost(const Status& status);
+  void on_not_welcome(const Status& status);
+  void clear_waiting();
+  void on_guest_event(const GuestEvent& event);
+  void on_detector(const DetectorEvent& event);
+  void start_over(const std::string& why);
+  void stand_down(const std::string& why);
+  void promote(const core::Promote& order);
+  void ask_swap(const core::SwapRecord& swap);
+  void ask_read();
+  void send(const wire::Message& message, Generation generation);
+  void publish();
+
+  Context& context_;
+  Replica& replica_;
+  Promoted promoted_;
+  core::Backup core_;
+  Posting posting_;          // What the connector posts, as long as the runner lives.
+  Posting own_posting_;      // One incarnation's answers and heartbeats.
+  std::unique_ptr<checkpoint::EpochAssembler> assembler_;
+  std::unique_ptr<Detector> detector_;
+  std::deque<OwnedFrame> waiting_;  // Bounded by the connector's credit.
+  std::deque<core::Action> todo_;
+  bool performing_ = false, handling_ = false;
+  Time suspected_at_, claimed_at_;
+  std::string last_trouble_;
+  std::unique_ptr<Connector> connector_;  // Last: its thread uses the rest.
+};
+
+Result<Incarnation> new_incarnation(const std::string& host);
+
+}  // namespace libft::session

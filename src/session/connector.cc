@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "session/connector.h"
+
+#include <fmt/format.h>
+
+#include "os/thread.h"
+
+namespace libft::session {
+namespace {
+
+constexpr std::size_t kBytesUnderWay = 64u << 20;  // Received and not yet handled.
+constexpr Nanos kBetweenDials = Millis{200};
+
+}  // namespace
+
+Connector::Connector(const GuestId& guest,
+                     std::function<Result<std::unique_ptr<Transport>>()> dial, Sinks sinks)
+    : guest_(guest), dial_(std::move(dial)), sinks_(std::move(sinks)), credit_(kBytesUnderWay) {
+  thread_ = os::start_thread("ft-connect", [this] { run(); });
+}
+
+Connector::~Connector() {
+  {
+    const std::scoped_lock lock(mutex_);
+    stopping_ = true;
+    if (transport_) transport_->close();
+  }
+  credit_.close();
+  changed_.notify_all();
+}
+
+void Connector::announce(Self self) {
+  const std::scoped_lock lock(mutex_);
+  if (self_ && self_->self != self.self && transport_) transport_->close();
+  self_ = std::move(self);
+  changed_.notify_all();
+}
+
+void Connector::hang_up() {
+  const std::scoped_lock lock(mutex_);
+  if (transport_) transport_->close();
+}
+
+Status Connector::send(const std::vector<std::byte>& frame) {
+  std::shared_ptr<Transport> transport;
+  {
+    const std::scoped_lock lock(mutex_);
+    transport = transport_;
+  }
+  if (!transport) return Status(Code::peer_lost, "not connected");
+  const std::span<const std::byte> piece(frame);
+  return transport->send({&piece, 1});
+}
+
+void Connector::run() {
+  for (;;) {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return stopping_ || self_; });
+      if (stopping_) return;
+    }
+    if (auto status = one_connection(); !status) sinks_.not_welcome(std::move(status));
+    pause_before_dialing();
+  }
+}
+
+void Connector::pause_before_dialing() {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, kBetweenDials, [&] { return stopping_; });
+}
+
+// Ok when it was welcomed, however it ended.
+Status Connector::one_connection() {
+  FT_ASSIGN(auto dialled, dial_());
+  const std::shared_ptr<Transport> transport = std::move(dialled);
+  Self self;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (stopping_) return {};
+    transport_ = transport;
+    self = *self_;
+  }
+  wire::FrameReader reader(guest_);
+  auto status = greet(*transport, reader, self);
+  const bool welcomed = status.ok();
+  while (status) {
+    auto frame = reader.next();
+    if (!frame) {
+      status = frame.error();
+    } else if (*frame) {
+      const auto payload = (*frame)->payload;
+      if (!credit_.take(payload.size())) break;
+      sinks_.frame({(*frame)->header, {payload.begin(), payload.end()}});
+    } else if (auto bytes = transport->receive(reader.space()); bytes) {
+      reader.stored(*bytes);
+    } else {
+      status = bytes.error();
+    }
+  }
+  {
+    const std::scoped_lock lock(mutex_);
+    transport_.reset();
+  }
+  transport->close();
+  if (!welcomed) return status;
+  sinks_.lost(std::move(status));
+  return {};
+}
+
+Status Connector::greet(Transport& transport, wire::FrameReader& reader, const Self& self) {
+  wire::Hello hello;
+  hello.features = wire::feature::delta_pages | wire::feature::delta_state;
+  hello.guest = guest_.name();
+  hello.backup = self.self;
+  hello.newest_complete = self.newest;
+  hello.image_of = self.image_of;
+  hello.memory_bytes_free = self.memory_bytes_free;
+  const auto frame = wire::encode(hello, guest_, self.newest.generation);
+  const std::span<const std::byte> piece(frame);
+  FT_TRY(transport.send({&piece, 1}));
+
+  Generation generation;
+  FT_ASSIGN(auto message, first_message(transport, reader, generation));
+  if (const auto* refuse = std::get_if<wire::Refuse>(&message))
+    return Status(refuse->code, fmt::format("{} refuses: {}", transport.description(), refuse->text));
+  const auto* welcome = std::get_if<wire::Welcome>(&message);
+  if (!welcome) return Status(Code::corrupt, "the peer answered a Hello with something else");
+  const auto prepared = sinks_.welcomed(*welcome, generation, transport.description());
+  if (!prepared) {
+    const auto no = wire::encode(wire::Refuse{prepared.code(), prepared.message()}, guest_, generation);
+    const std::span<const std::byte> answer(no);
+    (void)transport.send({&answer, 1});
+  }
+  return prepared;
+}
+
+Result<wire::Message> Connector::first_message(Transport& transport, wire::FrameReader& reader,
+                                               Generation& generation) {
+  for (;;) {
+    FT_ASSIGN(auto frame, reader.next());
+    if (frame) {
+      generation = frame->header.id.generation;
+      return wire::decode(*frame);
+    }
+    FT_ASSIGN(const auto bytes, transport.receive(reader.space()));
+    reader.stored(bytes);
+  }
+}
+
+}  // namespace libft::session

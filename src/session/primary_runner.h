@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The PrimaryRunner does what the pure Primary decides: it runs checkpoints, moves epochs to the
+// connection's sender, asks the arbiter and opens or discards the gate's output. Everything runs on
+// the session's thread except encoding and sending.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "core/primary.h"
+#include "session/connection.h"
+#include "session/context.h"
+#include "session/sync.h"
+#include "strategy/checkpoint/checkpointer.h"
+#include "strategy/checkpoint/epoch_encoder.h"
+
+namespace libft::session {
+
+class PrimaryRunner {
+ public:
+  // `record` is definite and names `self`. The gate is opened; the guest runs, or is about to.
+  static Result<std::unique_ptr<PrimaryRunner>> make(Context& context, Replica& replica,
+                                                     Incarnation self, OwnershipRecord record,
+                                                     Epoch next);
+  ~PrimaryRunner();
+
+  void offer(std::unique_ptr<Transport> connection, std::vector<std::byte> received);
+  Time wake_at() const { return core_.wake_at(); }
+  void tick();
+  Status switch_over();
+  Status unprotect();
+  using VerifyDone = std::function<void(Result<std::string>)>;
+  void verify(VerifyDone done);
+  const core::Primary& core() const { return core_; }
+
+ private:
+  // An epoch that was captured and is not yet acknowledged and released.
+  struct Pending {
+    EpochRecord record;
+    PageSet pages;
+    Time sealed_at, sent_at;
+    bool sent = false;
+  };
+  struct Sync {
+    SyncRounds rounds;
+    PageSet written;
+    bool probed = false;
+  };
+  struct Verification {
+    VerifyDone done;
+    EpochId id;
+    std::uint64_t hash = 0;
+  };
+
+  PrimaryRunner(Context& context, Replica& replica, Incarnation self, OwnershipRecord record,
+                Epoch next, core::PrimaryOptions options);
+  Status prepare();
+  Status prepare_to_replicate();
+
+  void perform(core::Actions actions);
+  void perform_one(const core::Action& action);
+  void checkpoint(const core::TakeCheckpoint& order);
+  void capture_for_verify(const checkpoint::CapturedEpoch& epoch, bool stay_paused);
+  void send_epoch(checkpoint::CapturedEpoch* epoch);
+  void on_sent(EpochId id, checkpoint::CapturedEpoch* epoch,
+               const Result<checkpoint::EncodeStatistics>& encoded, Nanos took);
+  void release(const core::ReleaseOutput& order);
+  void finish_released(EpochId through, Nanos took);
+  void disconnect();
+  void drop_peer(const std::string& why);
+  void stop_guest(const std::string& why);
+
+  void welcome(std::unique_ptr<Transport> transport, std::vector<std::byte> rest,
+               const wire::Hello& hello, bool resume);
+  void refuse(Transport& transport, Code code, const std::string& why);
+  void carry_since(EpochId newest);
+  void start_detector(std::uint64_t token);
+  void begin_sync();
+  void sync_round(const PageSet& pages);
+  void on_round_done();
+  void probe();
+  void on_probe_answer(const wire::ProbeAnswer& answer);
+  void on_message(const wire::Message& message);
+  void on_verify(const wire::Verify& answer);
+  void on_guest_event(const GuestEvent& event);
+  void ask_swap(const core::SwapRecord& swap);
+  void ask_read();
+  void publish();
+  void fail_sync(const Status& status);
+
+  Context& context_;
+  Replica& replica_;
+  core::Primary core_;
+  Posting posting_;       // Outlives no connection: forgotten with each.
+  Posting own_posting_;   // Lives as long as the runner.
+  std::unique_ptr<checkpoint::Checkpointer> checkpointer_;
+  std::unique_ptr<checkpoint::EpochEncoder> encoder_;
+  std::unique_ptr<Connection> connection_;  // Uses encoder_: goes first.
+  std::unique_ptr<Detector> detector_;
+  std::deque<Pending> pending_;
+  std::optional<Sync> sync_;
+  std::optional<Verification> verification_;
+  std::deque<core::Action> todo_;
+  bool performing_ = false, tracking_ = false;
+  bool owner_paused_ = false;
+  bool was_protected_ = false;
+  Time paused_before_;
+  std::uint64_t bytes_before_ = 0;
+};
+
+}  // namespace libft::session

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The session's thread: it runs what others posted, ticks the machine of its present role, and turns
+// a promoted backup into a primary.
+#include "libft/session.h"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <deque>
+#include <future>
+
+#include "os/event_fd.h"
+#include "os/thread.h"
+#include "session/backup_runner.h"
+#include "session/primary_runner.h"
+
+namespace libft {
+namespace {
+
+using session::BackupRunner;
+using session::Mailbox;
+using session::PrimaryRunner;
+using session::Promotion;
+using session::Work;
+
+constexpr Nanos kProgressEvery = Millis{40};  // The detector's peer wants to see progress.
+constexpr std::size_t kEventsMax = 16384;     // Undelivered; the oldest go first.
+
+class SessionImpl final : public Session {
+ public:
+  SessionImpl(SessionParts parts, SessionOptions options, os::EventFd events)
+      : arbiter_(std::move(parts.arbiter), {.deadline = options.arbiter_timeout}),
+        events_fd_(std::move(events)),
+        context_{std::move(parts), std::move(options), mailbox_, statistics_, arbiter_,
+                 replica_mutex_, [this](LogLevel level, std::string name, std::string text, std::string json) {
+                   tell(level, std::move(name), std::move(text), std::move(json));
+                 }} {
+    statistics_.update([&](SessionStatus& s) {
+      s.guest = context_.parts.guest.name();
+      s.host = context_.parts.host;
+      s.arbiter = arbiter_.description();
+    });
+  }
+
+  ~SessionImpl() override {
+    mailbox_.post([this] { stopping_ = true; });
+    if (thread_.joinable()) thread_.join();
+    mailbox_.close();
+  }
+
+  Status begin_primary(Replica replica) {
+    replica_ = std::move(replica);
+    FT_ASSIGN(auto self, session::new_incarnation(context_.parts.host));
+    FT_ASSIGN(auto record, claim_first(self));
+    describe_guest();
+    FT_TRY(become_primary({std::move(record), std::move(self), Epoch{1}, false}));
+    run_thread();
+    return {};
+  }
+
+  Status begin_backup() {
+    FT_ASSIGN(backup_, BackupRunner::make(context_, replica_,
+                                          [this](Promotion p) { promoted(std::move(p)); }));
+    run_thread();
+    return {};
+  }
+
+  void offer(std::unique_ptr<Transport> connection, std::vector<std::byte> received) override {
+    auto shared = std::make_shared<std::unique_ptr<Transport>>(std::move(connection));
+    mailbox_.post([this, shared, received = std::move(received)]() mutable {
+      if (primary_) primary_->offer(std::move(*shared), std::move(received));
+      // A backup has nothing to offer: closing says so, and the other side dials its next peer.
+    });
+  }
+
+  SessionStatus status() const override {
+    auto status = statistics_.snapshot();
+    const std::scoped_lock lock(replica_mutex_);
+    if (replica_.gate) status.gate = replica_.gate->statistics();
+    return status;
+  }
+
+  Status switch_over() override {
+    return ask([this]() -> Status {
+      if (primary_) return primary_->switch_over();
+      return Status(Code::refused, "this replica is not the primary: ask the other host");
+    });
+  }
+
+  Status fail_over() override {
+    return ask([this]() -> Status {
+      if (backup_) return backup_->fail_over();
+      return Status(Code::refused, "this replica is not a backup: it owns the guest, or lost it");
+    });
+  }
+
+  Status unprotect() override {
+    return ask([this]() -> Status {
+      if (primary_) return primary_->unprotect();
+      return Status(Code::refused, "this replica is not the primary: ask the other host");
+    });
+  }
+
+  Result<std::string> verify(Nanos patience) override {
+    return wait_for<Result<std::string>>(
+        [this](std::function<void(Result<std::string>)> done) {
+          if (primary_) return primary_->verify(std::move(done));
+          done(failure(Code::refused, "this replica is not the primary: ask the other host"));
+        },
+        patience);
+  }
+
+  Result<std::string> test_failover(Nanos patience) override {
+    return wait_for<Result<std::string>>(
+        [this](const std::function<void(Result<std::string>)>& done) {
+          done(backup_ ? backup_->test_failover()
+                       : failure(Code::refused, "this replica is not a backup: ask the other host"));
+        },
+        patience);
+  }
+
+  int poll_fd() const override { return events_fd_.fd(); }
+
+  void process(const std::function<void(const SessionEvent&)>& sink) override {
+    std::deque<SessionEvent> events;
+    {
+      const std::scoped_lock lock(events_mutex_);
+      events_fd_.drain();
+      events.swap(events_);
+    }
+    for (const auto& event : events) sink(event);
+  }
+
+ private:
+  void tell(LogLevel level, std::string name, std::string text, std::string json) {
+    if (level != LogLevel::debug) {
+      context_.parts.log.write(level, "session",
+                               text.empty() ? name : fmt::format("{}: {}", name, text));
+      statistics_.update([&](SessionStatus& s) { s.detail = fmt::format("{}: {}", name, text); });
+    }
+    const std::scoped_lock lock(events_mutex_);
+    if (events_.size() == kEventsMax) events_.pop_front();
+    events_.push_back({context_.now(), std::move(name), std::move(text), std::move(json)});
+    events_fd_.signal();
+  }
+
+  // The record of a first protection, or of a guest whose earlier session died on this host.
+  Result<OwnershipRecord> claim_first(const Incarnation& self) {
+    OwnershipRecord mine{Generation{1}, self, {self}, false};
+    auto answer = swap_now([&](auto done) {
+      arbiter_.post_create(context_.parts.guest, mine, std::move(done));
+    });
+    if (answer.outcome == SwapOutcome::won) return mine;
+    if (answer.outcome == SwapOutcome::unknown)
+      return failure(Code::timeout,
+                     fmt::format("{}: no definite answer ({}): nothing is protected before it gives one",
+                                 arbiter_.description(), answer.detail));
+    const auto found = answer.record;
+    const bool ours = context_.options.take_over_record && found.owner == context_.options.earlier;
+    if (!found.ended && !ours)
+      return failure(Code::refused,
+                     fmt::format("{}: the record says that {} owns this guest: make sure that it runs "
+                                 "nowhere else, then remove the record",
+                                 arbiter_.description(), to_string(found.owner)));
+    mine.generation = found.generation.next();
+    answer = swap_now([&](auto done) {
+      arbiter_.post_swap(context_.parts.guest, found, mine, std::move(done));
+    });
+    if (answer.outcome == SwapOutcome::won) return mine;
+    return failure(answer.outcome == SwapOutcome::lost ? Code::fenced : Code::timeout,
+                   fmt::format("{}: {}", arbiter_.description(),
+                               answer.outcome == SwapOutcome::lost ? to_string(answer.record)
+                                                                   : answer.detail));
+  }
+
+  template <class Ask>
+  SwapAnswer swap_now(Ask&& request) {
+    auto promise = std::make_shared<std::promise<SwapAnswer>>();
+    auto answer = promise->get_future();
+    request([promise](SwapAnswer a) { promise->set_value(std::move(a)); });
+    return answer.get();  // The arbiter's thread answers within its deadline.
+  }
+
+  void describe_guest() {
+    const auto& info = replica_.guest->info();
+    statistics_.update([&](SessionStatus& s) {
+      s.guest_description = info.description;
+      s.tracker = info.tracker;
+      s.accelerator = info.accelerator;
+      s.staging_bytes = context_.options.staging_bytes * (context_.options.inflight_max + 1);
+    });
+  }
+
+  Status become_primary(Promotion promotion) {
+    FT_ASSIGN(primary_, PrimaryRunner::make(context_, replica_, promotion.self, promotion.record,
+                                            promotion.next));
+    return {};
+  }
+
+  // Called inside the backup's runner, with the guest loaded. The gate opens before the guest runs.
+  void promoted(Promotion promotion) {
+    Status status = become_primary(promotion);
+    if (status && !promotion.stay_paused) status = replica_.guest->activate();
+    if (!status) {
+      tell(LogLevel::error, "promotion_failed", status.to_string(), {});
+      statistics_.update([](SessionStatus& s) { s.role = Role::failed; });
+      return;
+    }
+    describe_guest();
+    tell(LogLevel::warning, "promoted",
+         fmt::format("generation {}, from epoch {} on", promotion.record.generation.value,
+                     promotion.next.value),
+         {});
+    retired_ = true;  // The runner that called us goes when it has returned.
+  }
+
+  void run_thread() {
+    thread_ = os::start_thread("ft-session", [this] { run(); });
+  }
+
+  void run() {
+    std::vector<Work> batch;
+    while (!stopping_) {
+      mailbox_.take(batch, wait());
+      for (auto& work : batch) {
+        work();
+        retire_backup();
+      }
+      if (primary_) primary_->tick();
+      if (backup_) backup_->tick();
+      retire_backup();
+    }
+    primary_.reset();
+    backup_.reset();
+  }
+
+  void retire_backup() {
+    if (!retired_) return;
+    retired_ = false;
+    backup_.reset();
+  }
+
+  Nanos wait() const {
+    Time at = context_.now() + kProgressEvery;
+    if (primary_) at = std::min(at, primary_->wake_at());
+    if (backup_ && backup_->wake_at()) at = std::min(at, *backup_->wake_at());
+    return std::max(Nanos{0}, at - context_.now());
+  }
+
+  // Runs `wish` on the session's thread and waits: nothing there takes long.
+  Status ask(std::function<Status()> wish) {
+    auto promise = std::make_shared<std::promise<Status>>();
+    auto answer = promise->get_future();
+    mailbox_.post([wish = std::move(wish), promise] { promise->set_value(wish()); });
+    if (answer.wait_for(std::chrono::seconds(10)) == std::future_status::ready) return answer.get();
+    return Status(Code::timeout, "the session did not answer within 10 s");
+  }
+
+  template <class T, class Begin>
+  T wait_for(Begin begin, Nanos patience) {
+    auto promise = std::make_shared<std::promise<T>>();
+    auto answer = promise->get_future();
+    mailbox_.post([begin, promise] { begin([promise](T value) { promise->set_value(std::move(value)); }); });
+    if (answer.wait_for(patience) == std::future_status::ready) return answer.get();
+    return failure(Code::timeout, "no answer in time");
+  }
+
+  Mailbox mailbox_;
+  session::Statistics statistics_;
+  failover::ArbiterThread arbiter_;
+  os::EventFd events_fd_;
+  std::mutex events_mutex_;
+  std::deque<SessionEvent> events_;
+  mutable std::mutex replica_mutex_;
+  session::Context context_;
+  Replica replica_;
+  std::unique_ptr<BackupRunner> backup_;
+  std::unique_ptr<PrimaryRunner> primary_;
+  bool stopping_ = false, retired_ = false;
+  std::jthread thread_;
+};
+
+Result<std::unique_ptr<SessionImpl>> make(SessionParts parts, SessionOptions options) {
+  if (!parts.arbiter)
+    return failure(Code::invalid, "no arbiter: choose file:DIRECTORY, etcd:URL or manual:DIRECTORY");
+  if (!parts.guard) parts.guard = std::make_shared<ReleaseGuard>(parts.clock);
+  if (options.inflight_max == 0)
+    return failure(Code::invalid, "inflight_max is 0: use at least 1");
+  FT_ASSIGN(auto events, os::EventFd::create());
+  return std::make_unique<SessionImpl>(std::move(parts), std::move(options), std::move(events));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Session>> Session::protect(SessionParts parts, Replica replica,
+                                                  SessionOptions options) {
+  FT_ASSIGN(auto session, make(std::move(parts), std::move(options)));
+  FT_TRY(session->begin_primary(std::move(replica)));
+  return session;
+}
+
+Result<std::unique_ptr<Session>> Session::stand_by(SessionParts parts, SessionOptions options) {
+  if (!parts.make_standby || !parts.dial)
+    return failure(Code::invalid, "a backup needs make_standby and dial");
+  FT_ASSIGN(auto session, make(std::move(parts), std::move(options)));
+  FT_TRY(session->begin_backup());
+  return session;
+}
+
+}  // namespace libft
