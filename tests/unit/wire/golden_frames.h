@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// One frame of every type, with every field set: what golden/v1.bin holds. Changing this means a
+// new version of the format, with a new file. One thread.
+#pragma once
+
+#include <vector>
+
+#include "wire/frame.h"
+#include "wire/pages.h"
+
+namespace libft::test {
+
+using Bytes = std::vector<std::byte>;
+
+inline const GuestId& golden_guest() {
+  static const GuestId guest = *GuestId::from_name("golden");
+  return guest;
+}
+
+inline Incarnation golden_replica(std::string host, std::uint8_t seed) {
+  Incarnation incarnation;
+  incarnation.host = std::move(host);
+  for (std::size_t i = 0; i < incarnation.id.size(); ++i)
+    incarnation.id[i] = std::uint8_t(seed + i);
+  return incarnation;
+}
+
+inline wire::GuestShape golden_shape() {
+  wire::GuestShape shape;
+  shape.driver = "qemu";
+  shape.description = "QEMU 7.2.22, pc-i440fx-7.2, tcg, 128 MiB";
+  shape.compatibility = R"({"machine":"pc-i440fx-7.2"})";
+  shape.page_bytes = 4096;
+  shape.vcpus = 2;
+  shape.memory = {{"ram", PageNo{0}, 786432}, {"ram-high", PageNo{1048576}, 4096}};
+  return shape;
+}
+
+inline std::vector<wire::Message> golden_messages() {
+  using namespace wire;
+  const EpochId id{Generation{7}, Epoch{41}};
+  Hello hello;
+  hello.features = feature::delta_pages | feature::delta_state | feature::input_copies;
+  hello.guest = "golden";
+  hello.backup = golden_replica("beta", 16);
+  hello.newest_complete = id;
+  hello.image_of = golden_replica("alpha", 1);
+  hello.memory_bytes_free = 1ull << 34;
+  hello.shape = golden_shape();
+  Welcome welcome;
+  welcome.features = feature::delta_pages;
+  welcome.primary = golden_replica("alpha", 1);
+  welcome.shape = golden_shape();
+  welcome.resume = true;
+  welcome.heartbeat_token = 0x0123456789abcdef;
+  welcome.heartbeat_port = 7071;
+  welcome.heartbeat_interval_ms = 50;
+  return {hello,
+          welcome,
+          Refuse{Code::fenced, "another replica owns the guest"},
+          SyncRound{2, 100, 4096},
+          ProbeAnswer{true, "loaded"},
+          Ack{id},
+          Joined{Generation{8}},
+          SwitchOver{id},
+          Ended{Generation{9}, "shut down"},
+          Bye{"stopped by its owner"},
+          Verify{id, 0xfedcba9876543210}};
+}
+
+inline Bytes golden_pages(wire::FrameType type, EpochId id, EpochId base) {
+  constexpr std::size_t kPage = 512;
+  Bytes buffer(wire::PagesFrameWriter::bytes_needed(4, kPage));
+  wire::FrameHeader header;
+  header.type = type;
+  header.guest = golden_guest().bytes();
+  header.id = id;
+  wire::PagesFrameWriter writer(buffer, header, base, 0);
+  writer.add(PageNo{1}, wire::Coding::zero, 0, 0x11111111);
+  writer.room()[0] = std::byte{3};  // Skip three words, change one.
+  writer.room()[1] = std::byte{1};
+  for (std::size_t i = 0; i < 8; ++i) writer.room()[2 + i] = std::byte(i);
+  writer.add(PageNo{2}, wire::Coding::delta, 10, 0x22222222);
+  for (std::size_t i = 0; i < kPage; ++i) writer.room()[i] = std::byte(i);
+  writer.add(PageNo{3}, wire::Coding::raw, kPage, 0x33333333);
+  writer.add(PageNo{0xabcdef012345}, wire::Coding::unchanged, 0, 0x44444444);
+  const auto frame = writer.finish();
+  return Bytes(frame.begin(), frame.end());
+}
+
+// All frames, one after the other.
+inline Bytes golden_bytes() {
+  using namespace wire;
+  Bytes all;
+  const auto append = [&all](const Bytes& frame) {
+    all.insert(all.end(), frame.begin(), frame.end());
+  };
+  for (const Message& message : golden_messages())
+    append(encode(message, golden_guest(), Generation{7}));
+
+  const EpochId base{Generation{6}, Epoch{40}}, id{Generation{7}, Epoch{41}};
+  FrameHeader header;
+  header.guest = golden_guest().bytes();
+  header.id = {Generation{7}, Epoch{0}};
+  append(golden_pages(FrameType::sync_pages, header.id, {}));
+  const Bytes state(20, std::byte{0xa5});
+  append_probe_chunk(all, header, {20, 0, 0x1122334455667788, state});
+  header.id = id;
+  EpochBegin begin{base, 4, 30, 20, Coding::delta, true, true, true};
+  append_epoch_begin(all, header, begin);
+  append(golden_pages(FrameType::epoch_pages, id, base));
+  append_state_chunk(all, header, {base, 5, state});
+  append_epoch_end(all, header, {base, 4, 1, 0x99aabbccddeeff00});
+  append(encode_input_copy(golden_guest(), id, state));
+  return all;
+}
+
+}  // namespace libft::test
