@@ -75,7 +75,7 @@ void Backup::stand_down(Actions& actions, const std::string& why) {
   actions.push_back(StandDown{why});
 }
 
-void Backup::won(Actions& actions, const OwnershipRecord& record) {
+void Backup::won(Actions& actions, OwnershipRecord record) {
   attempt_.reset();
   ask_at_.reset();
   generation_ = record.generation;
@@ -215,7 +215,7 @@ Actions Backup::on_swap(Time now, const SwapAnswer& answer) {
   if (!attempt_) return actions;
   if (answer.outcome == SwapOutcome::won ||
       (answer.outcome == SwapOutcome::lost && answer.record == attempt_->to)) {
-    won(actions, attempt_->to);
+    won(actions, OwnershipRecord(attempt_->to));
   } else if (answer.outcome == SwapOutcome::lost) {
     if (answer.record.ended) {
       stand_down(actions, "the guest ended");

@@ -80,7 +80,7 @@ class Backup {
   void claim(Actions& actions, const std::string& why);
   void give_up(Actions& actions, const std::string& why);
   void stand_down(Actions& actions, const std::string& why);
-  void won(Actions& actions, const OwnershipRecord& record);
+  void won(Actions& actions, OwnershipRecord record);
   void ask(Actions& actions);
   void decide(Time now, Actions& actions, const OwnershipRecord& record);
 
