@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// QemuGuest is one stock QEMU process as a Guest, whichever accelerator it uses: started from a
+// description or a command line, attached to while it runs, or started as a standby that waits for
+// a state. The process outlives this object, unless it is a standby that was never activated.
+// Session's thread, as Guest says; a watcher thread of its own reports the guest's life.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "guest/qemu/arguments.h"
+#include "guest/qemu/launch.h"
+#include "libft/guest.h"
+
+namespace libft::qemu {
+
+struct QemuOptions {
+  HostPaths paths;       // Where QEMU's monitor is or shall be; the gate's sockets, one pair a NIC.
+  LaunchOptions launch;  // The preload object, the log. An empty log: beside the monitor, ".log".
+};
+
+struct QemuStandbyOptions {
+  StandbyArguments arguments;
+  LaunchOptions launch;
+};
+
+class QemuGuest : public Guest {
+ public:
+  // Starts the guest; it runs when this returns.
+  static Result<std::unique_ptr<QemuGuest>> start(const QemuDescription& description,
+                                                  const QemuOptions& options);
+
+  // Starts a command that wrap_arguments() has completed.
+  static Result<std::unique_ptr<QemuGuest>> start(const Arguments& arguments,
+                                                  const QemuOptions& options);
+
+  // Takes a QEMU that runs already. Fails with everything that is missing.
+  static Result<std::unique_ptr<QemuGuest>> attach(pid_t pid, const QemuOptions& options);
+
+  // Starts the warm, stopped QEMU that can continue `primary`.
+  static Result<std::unique_ptr<QemuGuest>> start_standby(const GuestInfo& primary,
+                                                          const QemuStandbyOptions& options);
+
+  virtual pid_t pid() const = 0;
+  // Why better trackers than info().tracker do not work here: a line each, for the log.
+  virtual const std::vector<std::string>& tracker_notes() const = 0;
+};
+
+}  // namespace libft::qemu
