@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <utility>
 
 namespace libft::core {
 
@@ -358,7 +359,15 @@ Actions Primary::on_capture_failed(Time now, EpochId id, const std::string& why)
   final_.reset();
   last_.resumed_at = now;  // Tried again after an interval.
   actions.push_back(Tell{"checkpoint_failed", fmt::format("epoch {}: {}", to_string(id), why)});
-  if (state_ == PrimaryState::joining && captured_ < first_) go_solo(actions, why);
+  if (state_ == PrimaryState::joining && captured_ < first_) {
+    go_solo(actions, why);
+  } else if (guest_ended_) {
+    // Its last output cannot be covered by an epoch any more. Once the record says that the guest
+    // ended nobody can contradict that output, and it is let out then.
+    record_end(actions);
+  } else if (std::exchange(switch_wanted_, false)) {
+    actions.push_back(Tell{"switch_over_failed", why});
+  }
   return actions;
 }
 

@@ -55,7 +55,8 @@ class SwitchboardImpl final : public Switchboard {
     {
       const std::scoped_lock lock(mutex_);
       stopping_ = true;
-      for (auto& greeter : greeters_) greeter.transport->close();
+      for (auto& greeter : greeters_)
+        if (greeter.connection) greeter.connection->close();  // Else a session has it.
     }
     listener_->close();
     if (acceptor_.joinable()) acceptor_.join();
@@ -75,8 +76,7 @@ class SwitchboardImpl final : public Switchboard {
  private:
   // A connection on its way to a session. A silent or malicious one costs a thread, not the listener.
   struct Greeter {
-    std::shared_ptr<Transport> transport;
-    std::unique_ptr<Transport> owned;
+    std::unique_ptr<Transport> connection;
     bool done = false;
     std::jthread thread;
   };
@@ -94,28 +94,27 @@ class SwitchboardImpl final : public Switchboard {
       }
       if (greeters_.size() >= kGreetersMax) continue;  // Closed: too many that say nothing.
       auto& greeter = greeters_.emplace_back();
-      greeter.owned = std::move(*accepted);
-      greeter.transport = std::shared_ptr<Transport>(greeter.owned.get(), [](Transport*) {});
+      greeter.connection = std::move(*accepted);
       greeter.thread = os::start_thread("ft-greet", [this, &greeter] { greet(greeter); });
     }
   }
 
   void greet(Greeter& greeter) {
-    auto greeting = read_hello(*greeter.transport);
+    auto greeting = read_hello(*greeter.connection);
     const std::scoped_lock lock(mutex_);
     greeter.done = true;
     if (stopping_) return;
     if (!greeting) {
       log_.write(LogLevel::warning, "session",
-                 fmt::format("{}: {}", greeter.transport->description(),
+                 fmt::format("{}: {}", greeter.connection->description(),
                              greeting.error().to_string()));
-      greeter.transport->close();
+      greeter.connection->close();
       return;
     }
     const auto session = sessions_.find(greeting->header.guest);
     if (session != sessions_.end())
-      return session->second->offer(std::move(greeter.owned), std::move(greeting->received));
-    refuse(*greeter.transport, *greeting);
+      return session->second->offer(std::move(greeter.connection), std::move(greeting->received));
+    refuse(*greeter.connection, *greeting);
   }
 
   void refuse(Transport& transport, const Greeting& greeting) {

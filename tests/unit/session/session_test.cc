@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Two sessions in one process, over real threads, sockets and heartbeats, with guests in memory: the
+// wiring. What may never happen is the simulation's subject.
+#include <unistd.h>
+
+#include <doctest/doctest.h>
+
+#include <condition_variable>
+#include <filesystem>
+#include <thread>
+
+#include "failover/file_arbiter.h"
+#include "failover/heartbeat_detector.h"
+#include "guest/memory/memory_guest.h"
+#include "libft/session.h"
+#include "os/inline_executor.h"
+#include "os/mmap_arena.h"
+#include "os/real_clock.h"
+#include "output/memory_gate.h"
+#include "transport/transports.h"
+
+using namespace libft;
+
+namespace {
+
+class QuietLog final : public Log {
+ public:
+  void write(LogLevel level, std::string_view, std::string_view text) override {
+    if (level >= LogLevel::error) MESSAGE(std::string(text));
+  }
+};
+
+std::string temporary_folder() {
+  std::string path = (std::filesystem::temp_directory_path() / "libft-session-XXXXXX").string();
+  REQUIRE(::mkdtemp(path.data()) != nullptr);
+  return path;
+}
+
+// One host: what sessions share there, and the session of its replica.
+struct Host {
+  std::string name, folder;
+  QuietLog log;
+  os::RealClock clock;
+  os::InlineExecutor executor;
+  os::MmapArena arena;
+  std::unique_ptr<failover::HeartbeatHub> heartbeats;
+  std::string address;
+  guest::MemoryGuest* guest = nullptr;
+  std::unique_ptr<Session> session;
+  std::unique_ptr<Switchboard> switchboard;
+
+  Host(std::string host, std::string shared) : name(std::move(host)), folder(std::move(shared)) {
+    auto hub = failover::HeartbeatHub::open({"127.0.0.1:0"}, "");
+    REQUIRE(hub);
+    heartbeats = std::move(*hub);
+  }
+  ~Host() { die(); }
+
+  void die() {
+    switchboard.reset();
+    session.reset();
+  }
+
+  Replica replica(bool standby) {
+    auto gate = output::MemoryGate::create({}, [](std::span<const std::byte>) {});
+    REQUIRE(gate);
+    auto memory = std::make_unique<guest::MemoryGuest>(
+        guest::MemoryGuestOptions{.pages = 512, .seed = 3, .standby = standby});
+    guest = memory.get();
+    return {std::move(*gate), std::move(memory)};
+  }
+
+  SessionParts parts(std::string peer = {}) {
+    SessionParts parts{.guest = *GuestId::from_name("db"),
+                       .host = name,
+                       .log = log,
+                       .clock = clock,
+                       .executor = executor,
+                       .arena = arena,
+                       .arbiter = std::make_unique<failover::FileArbiter>(folder),
+                       .fence = nullptr,
+                       .guard = std::make_shared<ReleaseGuard>(clock),
+                       .make_standby = [this](const GuestInfo&) { return Result<Replica>(replica(true)); },
+                       .dial = [peer] { return transport::open(peer, {}); },
+                       .dial_heartbeats = [](std::uint64_t token, std::uint16_t port) {
+                         return failover::dial_heartbeats({"127.0.0.1:" + std::to_string(port)},
+                                                          *GuestId::from_name("db"), token, "", {});
+                       },
+                       .expect_heartbeats = [this](std::uint64_t token) {
+                         return Result<std::unique_ptr<Detector>>(
+                             heartbeats->expect(*GuestId::from_name("db"), token, {}));
+                       },
+                       .heartbeat_port = heartbeats->port()};
+    return parts;
+  }
+
+  void listen() {
+    auto listener = transport::listen("tcp:127.0.0.1:0", {});
+    REQUIRE(listener);
+    address = (*listener)->address();
+    switchboard = Switchboard::open(std::move(*listener), log);
+    switchboard->add(*GuestId::from_name("db"), *session);
+  }
+
+  void protect() {
+    auto made = Session::protect(parts(), replica(false), {});
+    REQUIRE_MESSAGE(made, (made ? "" : made.error().to_string()));
+    session = std::move(*made);
+    listen();
+  }
+
+  void stand_by(const std::string& peer) {
+    auto made = Session::stand_by(parts(peer), {});
+    REQUIRE_MESSAGE(made, (made ? "" : made.error().to_string()));
+    session = std::move(*made);
+    listen();
+  }
+
+  template <class Condition>
+  bool eventually(Condition condition) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    for (;;) {
+      if (condition(session->status())) return true;
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      // Waits for the next event, at most 20 ms: a status can change without one.
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  }
+  bool reaches(std::string_view state) {
+    return eventually([&](const SessionStatus& s) { return s.state == state; });
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a pair protects, verifies, switches over and is protected again") {
+  const auto folder = temporary_folder();
+  Host a("a", folder), b("b", folder);
+  a.protect();
+  CHECK(a.session->verify(Millis{100}).error().code() == Code::refused);
+  b.stand_by(a.address);
+  REQUIRE(a.reaches("protecting"));
+  REQUIRE(b.reaches("in_sync"));
+  for (int i = 0; i < 20; ++i) a.guest->step(40);
+  const auto same = a.session->verify(std::chrono::seconds(20));
+  CHECK_MESSAGE(same, (same ? "" : same.error().to_string()));
+  CHECK(b.session->test_failover(std::chrono::seconds(20)));
+  CHECK(b.session->switch_over().code() == Code::refused);
+  const auto steps = a.guest->steps_done();
+  REQUIRE(a.session->switch_over());
+  REQUIRE(b.eventually([](const SessionStatus& s) { return s.role == Role::primary; }));
+  REQUIRE(a.eventually([](const SessionStatus& s) { return s.role == Role::fenced; }));
+  CHECK(b.guest->running());
+  CHECK_FALSE(a.guest->running());
+  CHECK(b.guest->steps_done() == steps);
+
+  Host c("c", folder);
+  c.stand_by(b.address);
+  REQUIRE(b.reaches("protecting"));
+  REQUIRE(b.session->unprotect());
+  REQUIRE(b.reaches("solo"));
+  std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("when the primary falls silent the backup takes over; when the backup does, the primary goes on") {
+  const auto folder = temporary_folder();
+  Host a("a", folder), b("b", folder), c("c", folder);
+  a.protect();
+  b.stand_by(a.address);
+  REQUIRE(a.reaches("protecting"));
+  REQUIRE(b.reaches("in_sync"));
+  a.guest->step(100);
+  a.die();
+  REQUIRE(b.eventually([](const SessionStatus& s) { return s.role == Role::primary; }));
+  CHECK(b.guest->running());
+  CHECK(b.session->status().takeover_ms < 1000);
+  c.stand_by(b.address);
+  REQUIRE(b.reaches("protecting"));
+  c.die();
+  REQUIRE(b.reaches("solo"));
+  CHECK(b.guest->running());
+  std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("a guest that ends on purpose is recorded as ended, and its backup stands down") {
+  const auto folder = temporary_folder();
+  Host a("a", folder), b("b", folder);
+  a.protect();
+  b.stand_by(a.address);
+  REQUIRE(a.reaches("protecting"));
+  REQUIRE(b.reaches("in_sync"));
+  a.guest->happen(GuestEvent::Kind::ended, "poweroff");
+  REQUIRE(a.reaches("ended"));
+  REQUIRE(b.eventually([](const SessionStatus& s) { return s.role == Role::ended; }));
+  CHECK_FALSE(b.guest->running());
+  failover::FileArbiter arbiter(folder);
+  CHECK(arbiter.read(*GuestId::from_name("db")).record.ended);
+  std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("a guest that another host owns is not protected a second time") {
+  const auto folder = temporary_folder();
+  Host a("a", folder), b("b", folder);
+  a.protect();
+  const auto second = Session::protect(b.parts(), b.replica(false), {});
+  REQUIRE_FALSE(second);
+  CHECK(second.error().code() == Code::refused);
+  std::filesystem::remove_all(folder);
+}
