@@ -361,7 +361,7 @@ Actions Primary::on_capture_failed(Time now, EpochId id, const std::string& why)
   actions.push_back(Tell{"checkpoint_failed", fmt::format("epoch {}: {}", to_string(id), why)});
   if (state_ == PrimaryState::joining && captured_ < first_) {
     go_solo(actions, why);
-  } else if (guest_ended_) {
+  } else if (guest_ended_ && state_ == PrimaryState::protecting) {
     // Its last output cannot be covered by an epoch any more. Once the record says that the guest
     // ended nobody can contradict that output, and it is let out then.
     record_end(actions);
