@@ -166,7 +166,8 @@ Result<std::vector<SocketAddress>> resolve(const HostPort& where, ResolveFor use
   ::freeaddrinfo(found);
   // A wildcard listener on IPv6 serves IPv4 too; the other way round it does not.
   if (use == ResolveFor::listening && where.host.empty())
-    std::ranges::stable_partition(addresses, [](auto& a) { return a.family() == AF_INET6; });
+    std::stable_partition(addresses.begin(), addresses.end(),
+                          [](auto& a) { return a.family() == AF_INET6; });
   return addresses;
 }
 
