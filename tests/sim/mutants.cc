@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "sim/mutants.h"
+
+namespace libft::sim {
+namespace {
+
+constexpr MutantInfo kMutants[] = {
+    {Mutant::release_before_ack, "release_before_ack",
+     "output is released when its epoch was captured", "1 output commit"},
+    {Mutant::release_without_holding, "release_without_holding",
+     "the gate never begins to hold", "1 output commit"},
+    {Mutant::promote_without_grant, "promote_without_grant",
+     "the backup promotes without asking the arbiter", "2 one owner"},
+    {Mutant::solo_without_swap, "solo_without_swap",
+     "the primary runs alone without asking the arbiter", "1 output commit; 2 one owner"},
+    {Mutant::ack_before_decoding, "ack_before_decoding",
+     "an epoch is acknowledged when it begins to arrive", "1 output commit"},
+    {Mutant::ack_after_unknown_swap, "ack_after_unknown_swap",
+     "the backup acknowledges again after a swap without an answer", "1 output commit"},
+    {Mutant::ack_while_claiming, "ack_while_claiming",
+     "the backup acknowledges while its swap is out", "1 output commit"},
+    {Mutant::release_after_unknown_solo, "release_after_unknown_solo",
+     "the primary takes no answer for a victory", "1 output commit; 2 one owner"},
+    {Mutant::ignore_generation_in_ack, "ignore_generation_in_ack",
+     "an acknowledgement counts under any generation", "1 output commit"},
+    {Mutant::join_before_image_complete, "join_before_image_complete",
+     "the backup is listed before it holds the image", "1 output commit"},
+    {Mutant::reuse_incarnation, "reuse_incarnation",
+     "a replica that lost its image keeps its name", "1 output commit"},
+    {Mutant::apply_partial_epoch, "apply_partial_epoch",
+     "half an epoch is applied when the connection breaks", "4 nothing partial"},
+    {Mutant::skip_stall_check, "skip_stall_check",
+     "a primary that stood still does not notice", "2 one owner"},
+    {Mutant::open_gate_on_restart, "open_gate_on_restart",
+     "when libft dies, held output is let through", "1 output commit; 2 one owner"},
+    {Mutant::seal_after_resume, "seal_after_resume",
+     "the gate is sealed after the guest ran on", "1 output commit"},
+    {Mutant::skip_apply_before_promotion, "skip_apply_before_promotion",
+     "the backup promotes without finishing the application", "3 prefix; 4 nothing partial"},
+    {Mutant::resurrect_ended, "resurrect_ended",
+     "a guest that ended is run by the backup", "8 owner's will"},
+    {Mutant::resume_paused, "resume_paused",
+     "a guest paused by its owner runs after a promotion", "8 owner's will"},
+    {Mutant::forget_carried_pages, "forget_carried_pages",
+     "pages lost with a connection are not sent again", "4 nothing partial"},
+    {Mutant::resume_any_image, "resume_any_image",
+     "a reconnecting backup is resumed whatever image it holds", "1 output commit; 3 prefix; 4 nothing partial"},
+};
+
+}  // namespace
+
+std::span<const MutantInfo> mutants() { return kMutants; }
+
+std::optional<MutantInfo> mutant_named(std::string_view name) {
+  for (const auto& mutant : kMutants)
+    if (mutant.name == name) return mutant;
+  return std::nullopt;
+}
+
+}  // namespace libft::sim

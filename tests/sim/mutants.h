@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// A Mutant is one deliberate mistake, made by the simulation's runner (never by product code) when it
+// is named at run time. Each one shows that the oracle would notice its like: a simulation that finds
+// nothing must be able to find something.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string_view>
+
+namespace libft::sim {
+
+enum class Mutant {
+  none,
+  release_before_ack,
+  release_without_holding,
+  promote_without_grant,
+  solo_without_swap,
+  ack_before_decoding,
+  ack_after_unknown_swap,
+  ack_while_claiming,
+  release_after_unknown_solo,
+  ignore_generation_in_ack,
+  join_before_image_complete,
+  reuse_incarnation,
+  apply_partial_epoch,
+  skip_stall_check,
+  open_gate_on_restart,
+  seal_after_resume,
+  skip_apply_before_promotion,
+  resurrect_ended,
+  resume_paused,
+  forget_carried_pages,
+  resume_any_image,
+};
+
+struct MutantInfo {
+  Mutant mutant;
+  std::string_view name;
+  std::string_view what;
+  std::string_view rules;  // The rules that may catch it, separated by "; ".
+};
+
+std::span<const MutantInfo> mutants();
+std::optional<MutantInfo> mutant_named(std::string_view name);
+
+}  // namespace libft::sim

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// A Replica is one process: the pure machines of src/core, the real checkpointer, encoder, assembler
+// and frame codec, a SimGuest and a SimGate, and the runner that does what the machines ask, by the
+// rules that the production session follows too: actions in order, one question to the arbiter at a
+// time, the guest resumed before anything is sent.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/backup.h"
+#include "core/primary.h"
+#include "libft/detector.h"
+#include "sim/gate.h"
+#include "sim/guest.h"
+#include "sim/network.h"
+#include "strategy/checkpoint/checkpointer.h"
+#include "strategy/checkpoint/epoch_assembler.h"
+#include "strategy/checkpoint/epoch_encoder.h"
+#include "wire/frame.h"
+
+namespace libft::sim {
+
+class Host;
+class World;
+
+class Replica {
+ public:
+  Replica(World& world, Host& host, const Incarnation& self);
+  ~Replica();
+
+  const Incarnation& self() const { return self_; }
+  core::Primary* primary() { return primary_ ? &*primary_ : nullptr; }
+  core::Backup* backup() { return backup_ ? &*backup_ : nullptr; }
+  SimGuest& guest() { return *guest_; }
+  bool runs_guest() const { return primary_.has_value() && guest_->runs(); }
+
+  void begin_as_owner(const OwnershipRecord& record);
+  void begin_as_backup();
+  void die();                                   // Nothing more of it happens.
+  void stood_still(Nanos length, bool shown);   // After a stall, before anything else.
+  void go_on();                                 // Does what is still to be done; sets the timers.
+
+  // --- events, on the session's thread ------------------------------------------------------
+  void on_connection(ConnectionId connection, int peer, bool dialed);
+  void on_bytes(ConnectionId connection, std::span<const std::byte> bytes);
+  void on_closed(ConnectionId connection);
+  void on_detector(const DetectorEvent& event, const Incarnation& about);
+
+  // --- the world's ----------------------------------------------------------------------------
+  void run_guest();                             // A while of guest execution.
+  void owner_ends_guest();
+  void owner_pauses_guest(Nanos length);
+  void owner_resumes_guest();
+  void guest_process_dies();
+  void owner_switches_over();
+  void owner_unprotects();
+  void owner_fails_over();
+
+ private:
+  struct ToDo {
+    core::Action action;
+    bool begun = false;  // Its batch had begun before the replica stood still.
+  };
+  struct Flight {
+    EpochId id;
+    PageSet pages;
+  };
+
+  // Both roles.
+  void make_guest();
+  Time now() const;
+  void add(core::Actions actions);
+  void perform(const core::Action& action, bool begun);
+  void schedule_wake();
+  void send(const wire::Message& message, Generation generation);
+  void ask_swap(const OwnershipRecord& from, const OwnershipRecord& to);
+  void ask_read();
+  void answered(bool definite, const OwnershipRecord& record, std::uint64_t asked_at_stall);
+  void drop_connection();
+  void connection_lost(const std::string& why);
+  void read_frames();
+  bool handle(const wire::Frame& frame);        // False: stop reading.
+  void damaged(const Status& why);
+  void note_states();
+
+  // The primary's.
+  void become_primary(const OwnershipRecord& record, Epoch next);
+  void on_hello(ConnectionId connection, int peer, const wire::Hello& hello);
+  void begin_sync();
+  void sync_chunk(std::uint64_t serial);
+  void end_of_round(std::uint64_t serial);
+  void take_checkpoint(const core::TakeCheckpoint& order);
+  void captured(checkpoint::CapturedEpoch* epoch);
+  void replicate(checkpoint::CapturedEpoch& epoch);
+  void carry_what_lacks(const EpochId& newest_complete);
+  void on_message_of_backup(const wire::Message& message);
+  void release(EpochId through, bool begun);
+  void open_gate();
+  Status to_network(std::span<const std::span<const std::byte>> pieces);
+
+  // The backup's.
+  void dial();
+  void send_hello();
+  void on_message_of_primary(const wire::Message& message, const wire::FrameHeader& header);
+  void on_bulk(const wire::Frame& frame);
+  void on_complete(const checkpoint::CompleteEpoch& complete);
+  void apply(EpochId id);
+  void start_over();
+  void promote(const core::Promote& order);
+
+  World& world_;
+  Host& host_;
+  Incarnation self_;
+  std::unique_ptr<SimGuest> guest_;
+  std::unique_ptr<SimGate> gate_;
+  std::optional<core::Primary> primary_;
+  std::optional<core::Backup> backup_, backup_before_swap_;
+  bool dead_ = false;
+
+  std::deque<ToDo> todo_;
+  std::optional<Time> wake_;           // The timer that is set, on this host's clock.
+  bool doing_ = false;
+  std::uint64_t question_ = 0;         // Answers to others are for an incarnation given up.
+  std::uint64_t stalls_ = 0;           // How often it stood still for too long, and saw it;
+  std::uint64_t asked_after_ = 0;      // of these, how many it has asked the arbiter after.
+  bool attempt_counted_ = false;
+  std::string state_told_;
+
+  std::optional<ConnectionId> connection_;
+  int peer_ = -1;
+  std::unique_ptr<wire::FrameReader> reader_;
+  std::map<ConnectionId, std::pair<int, std::unique_ptr<wire::FrameReader>>> strangers_;
+
+  std::unique_ptr<checkpoint::Checkpointer> checkpointer_;
+  std::unique_ptr<checkpoint::EpochEncoder> encoder_;
+  std::deque<Flight> flight_;          // Captured, not known to have arrived.
+  std::optional<Incarnation> peer_incarnation_;
+  Time guest_ran_since_;
+  std::uint64_t sync_ = 0;             // Of which synchronisation a chunk is part.
+  std::vector<PageNo> sync_pages_;     // Of the round, still to be sent.
+  unsigned sync_round_ = 0;
+  bool probing_ = false, capturing_ = false;
+  bool was_unprotected_ = false, switching_ = false;
+
+  std::unique_ptr<checkpoint::EpochAssembler> assembler_;
+  int next_to_dial_ = 0;
+  bool dialing_ = false;
+  bool welcomed_ = false;
+  std::optional<checkpoint::CompleteEpoch> unapplied_;
+  bool owner_resumed_ = true;
+};
+
+}  // namespace libft::sim

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The backup's half of the runner: dialing, assembling, taking over.
+#include <fmt/format.h>
+
+#include "sim/host.h"
+#include "sim/replica.h"
+#include "sim/world.h"
+#include "wire/pages.h"
+
+namespace libft::sim {
+
+void Replica::dial() {
+  if (dialing_) return;
+  dialing_ = true;
+  host_.later(world_.random.between(Millis{10}, Millis{60}), [this] {
+    dialing_ = false;
+    if (!backup_ || connection_ || backup_->state() == core::BackupState::stood_down ||
+        backup_->state() == core::BackupState::promoted)
+      return;
+    if (backup_->state() == core::BackupState::claiming ||
+        backup_->state() == core::BackupState::swapping)
+      return dial();  // Later, if it still waits for somebody then.
+    do next_to_dial_ = (next_to_dial_ + 1) % kHosts;
+    while (next_to_dial_ == host_.index());
+    dialing_ = true;
+    world_.network.dial(host_.index(), next_to_dial_);
+    // A connection that nobody answers is given up.
+    host_.later(Millis{400}, [this] {
+      if (dialing_ && !connection_) {
+        dialing_ = false;
+        dial();
+      }
+    });
+  });
+}
+
+void Replica::send_hello() {
+  wire::Hello hello;
+  hello.guest = world_.guest.name();
+  hello.backup = self_;
+  if (backup_->state() != core::BackupState::dialing) {
+    hello.newest_complete = backup_->newest();
+    hello.image_of = backup_->primary();
+  }
+  send(hello, backup_->generation());
+}
+
+void Replica::on_message_of_primary(const wire::Message& message, const wire::FrameHeader& header) {
+  if (!backup_) return;
+  if (const auto* welcome = std::get_if<wire::Welcome>(&message)) {
+    if (welcomed_) return;
+    welcomed_ = true;
+    if (!welcome->resume && backup_->newest() == EpochId{}) assembler_->reset();
+    host_.watch(peer_, welcome->primary);
+    add(backup_->on_welcome(now(), *welcome, header.id.generation));
+  } else if (!welcomed_) {
+    drop_connection();  // Refused: somebody else, or later.
+  } else if (const auto* joined = std::get_if<wire::Joined>(&message)) {
+    add(backup_->on_joined(now(), joined->generation));
+  } else if (const auto* switch_over = std::get_if<wire::SwitchOver>(&message)) {
+    switching_ = true;
+    add(backup_->on_switch_over(now(), switch_over->id));
+  } else if (const auto* ended = std::get_if<wire::Ended>(&message)) {
+    add(backup_->on_ended(now(), ended->text));
+  }
+}
+
+void Replica::on_bulk(const wire::Frame& frame) {
+  // Mutant: acknowledges what it was only told of.
+  if (world_.is(Mutant::ack_before_decoding) && frame.header.type == wire::FrameType::epoch_begin)
+    send(wire::Ack{{backup_->generation(), frame.header.id.epoch}}, backup_->generation());
+  const auto complete = assembler_->on_frame(frame);
+  if (!complete) return damaged(complete.error());
+  if (auto probe = assembler_->take_probe_state()) {
+    const Status loadable = guest_->probe_state(*probe);
+    send(wire::ProbeAnswer{loadable.ok(), loadable.message()}, backup_->generation());
+  }
+  if (*complete) on_complete(**complete);
+}
+
+void Replica::on_complete(const checkpoint::CompleteEpoch& complete) {
+  world_.oracle.on_complete(self_, complete.id);
+  unapplied_ = complete;
+  const bool ended = complete.guest_ended && !world_.is(Mutant::resurrect_ended);
+  const bool paused = complete.guest_paused && !world_.is(Mutant::resume_paused);
+  add(backup_->on_epoch_complete(now(), complete.id, complete.first, ended, paused));
+}
+
+void Replica::apply(EpochId id) {
+  const bool there = unapplied_ && unapplied_->id == id;
+  unapplied_.reset();
+  if (world_.is(Mutant::skip_apply_before_promotion) && world_.random.chance(20)) return;
+  if (there) assembler_->apply();
+  world_.oracle.on_applied(self_, id, SimGuest::hash(guest_->info(), assembler_->state()));
+}
+
+// Gives up the image and the incarnation. The process goes on.
+void Replica::start_over() {
+  drop_connection();
+  host_.unwatch();
+  todo_.clear();
+  ++question_;
+  world_.oracle.on_death(self_);
+  if (!world_.is(Mutant::reuse_incarnation)) self_ = world_.new_incarnation(host_.index());
+  make_guest();
+  welcomed_ = false;
+  unapplied_.reset();
+  backup_before_swap_.reset();
+  begin_as_backup();
+}
+
+void Replica::promote(const core::Promote& order) {
+  const EpochId newest = backup_->newest();
+  if (connection_) world_.network.close(*connection_, host_.index());
+  connection_.reset();
+  reader_.reset();
+  host_.unwatch();
+  const Status loaded = guest_->load_state(assembler_->state());
+  if (!loaded) return world_.report(rule::kPrefix, loaded.to_string());
+  owner_resumed_ = !order.stay_paused;
+  if (order.stay_paused) guest_->owner_pauses();
+  (void)guest_->activate();
+  world_.trace.add(host_.name(), "is promoted", order.record.generation.value, newest.epoch.value);
+  world_.oracle.on_promote(self_, order.record, newest, *guest_, !order.stay_paused);
+  if (switching_) ++world_.counters.switchovers;
+  else ++world_.counters.failovers;
+  switching_ = false;
+  backup_.reset();
+  backup_before_swap_.reset();
+  assembler_.reset();
+  ++question_;
+  was_unprotected_ = true;
+  become_primary(order.record, newest.epoch.next());
+  open_gate();
+}
+
+}  // namespace libft::sim
