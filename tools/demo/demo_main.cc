@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "demo/bench.h"
+#include "demo/demo.h"
+#include "demo/report.h"
+#include "demo/run.h"
+#include "lab/namespace.h"
+#include "os/file.h"
+#include "os/random.h"
+
+namespace libft::demo {
+namespace {
+
+// A demonstration talks to people: this is the one part of it that writes to stdout.
+void print(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+  std::fflush(stdout);
+}
+
+int complain(const Status& status) {
+  std::fputs(fmt::format("ftctl demo: {}\n", status.message()).c_str(), stderr);
+  return 1;
+}
+
+Result<std::string> make_folder(const std::string& wanted) {
+  std::error_code error;
+  if (!wanted.empty()) {
+    std::filesystem::create_directories(wanted, error);
+    const auto absolute = std::filesystem::absolute(wanted, error);
+    if (error) return failure(Code::io, fmt::format("make {}: {}", wanted, error.message()));
+    return absolute.string();
+  }
+  std::string path = std::filesystem::temp_directory_path(error).string() + "/ft-demo-XXXXXX";
+  if (::mkdtemp(path.data()) == nullptr) return failure(os::errno_status("make " + path));
+  return path;
+}
+
+std::string cache_folder() {
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache == '/') {
+    return std::string(cache) + "/libft";
+  }
+  const char* home = std::getenv("HOME");
+  return std::string(home != nullptr && *home == '/' ? home : "/tmp") + "/.cache/libft";
+}
+
+// Downloads packages the first time; later it only compares their versions.
+Result<std::string> find_guest(const DemoOptions& options, const std::string& folder,
+                               Interrupt& interrupt) {
+  if (!options.guest.empty()) {
+    std::error_code error;
+    const auto guest = std::filesystem::canonical(options.guest, error);
+    if (error || !std::filesystem::exists(guest / "vmlinuz")) {
+      return failure(Code::not_found, fmt::format("{}: no guest there (make one with "
+                                                  "tools/lab/make-guest.sh DIR)",
+                                                  options.guest));
+    }
+    return guest.string();
+  }
+  print("preparing the guest (the first time this downloads Debian's cloud kernel and Redis)\n");
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return failure(os::errno_status("pipe"));
+  const os::ScopedFd read_end(ends[0]);
+  os::ScopedFd write_end(ends[1]);
+  FT_ASSIGN(os::Child script,
+            os::Child::start({.argv = {"bash", LIBFT_LAB_FOLDER "/make-guest.sh", cache_folder()},
+                              .stdout_fd = write_end.get(),
+                              .stderr_fd = STDERR_FILENO}));
+  write_end.reset();
+  std::optional<os::ChildEnd> end;
+  FT_TRY(interrupt.wait("the guest's image", std::chrono::minutes{15}, [&] {
+    if (auto ended = script.wait(Nanos{0})) end = *ended;
+    return end.has_value();
+  }));
+  if (!end->clean()) return failure(Code::io, "make-guest.sh: " + os::to_string(*end));
+  char path[4096];
+  const ssize_t got = ::read(read_end.get(), path, sizeof path);
+  std::string guest(path, static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+  while (!guest.empty() && guest.back() == '\n') guest.pop_back();
+  if (guest.empty()) return failure(Code::io, "make-guest.sh named no folder in " + folder);
+  return guest;
+}
+
+std::uint64_t chosen_seed(const DemoOptions& options) {
+  if (options.seed != 0) return options.seed;
+  std::uint32_t seed = 1;
+  std::uint8_t bytes[4]{1};
+  if (os::random_bytes(bytes).ok()) std::memcpy(&seed, bytes, sizeof seed);
+  return seed;
+}
+
+Status write_results(const DemoOptions& options, const std::vector<RunResult>& runs) {
+  if (!options.json_file.empty()) {
+    FT_TRY(os::write_file_atomically(options.json_file, to_json(runs).dump(2) + "\n")
+               .within("write " + options.json_file));
+  }
+  if (!options.html_file.empty() && !runs.empty()) {
+    FT_TRY(os::write_file_atomically(options.html_file, html_report(runs))
+               .within("write " + options.html_file));
+    print(fmt::format("report: {}\n", options.html_file));
+  }
+  return {};
+}
+
+struct Series {
+  std::vector<RunResult> runs;
+  Status status;  // Why it ended early.
+};
+
+Series run_all(const DemoOptions& options, const std::string& guest, const std::string& folder,
+               Interrupt& interrupt) {
+  Series series;
+  const std::uint64_t seed = chosen_seed(options);
+  print(fmt::format("victim: {}, arbiter: {}, seed: {}\n{}", to_string(options.victim),
+                    options.arbiter, seed, options.verbose ? "" : header_line()));
+  for (int number = 1; number <= options.runs; ++number) {
+    const std::string place = fmt::format("{}/run{}", folder, number);
+    std::filesystem::create_directories(place);
+    const auto say = [&](const std::string& text) {
+      if (options.verbose) print(fmt::format("  run {}: {}\n", number, text));
+    };
+    const RunParts parts{options, interrupt, guest, place, say};
+    const bool again = number == 1 || options.reprotect_all;
+    auto result = run_demo(parts, number, seed + static_cast<std::uint64_t>(number) - 1, again);
+    if (!result) {
+      series.status = result.error().within(fmt::format("run {}", number));
+      return series;
+    }
+    if (options.verbose) print(header_line());
+    print(run_line(*result));
+    // Good runs leave no logs behind unless somebody asked for them.
+    if (result->good() && options.keep_logs.empty()) std::filesystem::remove_all(place);
+    series.runs.push_back(std::move(*result));
+  }
+  return series;
+}
+
+int conclude(const DemoOptions& options, const Series& series, const std::string& folder) {
+  if (!series.runs.empty()) print(summary_text(series.runs));
+  const Status written = write_results(options, series.runs);
+  const bool good =
+      series.status.ok() && std::all_of(series.runs.begin(), series.runs.end(),
+                                        [](const RunResult& run) { return run.good(); });
+  if (good && options.keep_logs.empty())
+    std::filesystem::remove_all(folder);
+  else
+    print(fmt::format("logs: {}\n", folder));
+  if (!series.status.ok()) return complain(series.status);
+  if (!written.ok()) return complain(written);
+  print(good ? "nothing was lost, nothing was contradicted\n" : "NOT GOOD: see above\n");
+  return good ? 0 : 1;
+}
+
+Result<int> run(DemoOptions options) {
+  FT_TRY(lab::become_namespace_root());
+  FT_ASSIGN(Interrupt interrupt, Interrupt::take());
+  if (options.ftctl.empty()) {
+    std::error_code error;
+    options.ftctl = std::filesystem::read_symlink("/proc/self/exe", error).string();
+  }
+  FT_ASSIGN(const std::string folder, make_folder(options.keep_logs));
+  FT_ASSIGN(const std::string guest, find_guest(options, folder, interrupt));
+  if (options.bench) {
+    const RunParts parts{options, interrupt, guest, folder, [&](const std::string& text) {
+                           if (options.verbose) print("  " + text + "\n");
+                         }};
+    auto rows = run_bench(parts);
+    if (!rows) return failure(rows.error().within("logs in " + folder));
+    print(bench_table(*rows));
+    if (!options.json_file.empty()) {
+      FT_TRY(os::write_file_atomically(options.json_file, to_json(*rows).dump(2) + "\n"));
+    }
+    if (options.keep_logs.empty()) std::filesystem::remove_all(folder);
+    return 0;
+  }
+  return conclude(options, run_all(options, guest, folder, interrupt), folder);
+}
+
+}  // namespace
+}  // namespace libft::demo
+
+int demo_main(int argc, char** argv) {
+  using namespace libft::demo;
+  DemoOptions options;
+  if (const auto end = parse(argc, argv, options)) return *end;
+  try {
+    const auto code = run(std::move(options));
+    return code ? *code : complain(code.error());
+  } catch (const std::exception& error) {  // The standard library's file functions throw.
+    return complain(libft::Status(libft::Code::internal, error.what()));
+  }
+}

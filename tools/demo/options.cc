@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "demo/options.h"
+
+#include <CLI/CLI.hpp>
+
+namespace libft::demo {
+
+std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
+  CLI::App app(
+      "Protects a real guest on two hosts made of network namespaces, makes one of them "
+      "fail under a live client, and shows what the client saw",
+      "ftctl demo");
+  std::string victim = "primary";
+  double seconds = 0;
+  app.add_option("--runs", options.runs, "How often")->check(CLI::Range(1, 100000));
+  app.add_option("--victim", victim, "What fails")
+      ->check(CLI::IsMember({"primary", "backup", "link", "stall", "libft"}));
+  app.add_option("--arbiter", options.arbiter, "Who decides")
+      ->check(CLI::IsMember({"file", "etcd"}));
+  auto* before = app.add_option("--seconds", seconds,
+                                "Under load before the failure (default: 3 to 6 at random); with "
+                                "--bench, of a row (default: 60)");
+  before->check(CLI::Range(0.2, 86400.0));
+  app.add_option("--seed", options.seed, "Of the moments of failure (default: chosen, printed)");
+  app.add_option("--rate", options.writes_per_s, "Writes a second that the client offers")
+      ->check(CLI::Range(1.0, 20000.0));
+  app.add_option("--memory-mib", options.memory_mib, "The guest's memory")
+      ->check(CLI::Range(128, 65536));
+  app.add_option("--interval", options.interval_ms, "As for ftctl protect")
+      ->check(CLI::Range(1, 60000));
+  app.add_flag("--fixed", options.fixed, "As for ftctl protect");
+  app.add_option("--json", options.json_file, "Write the figures to this file");
+  app.add_option("--html", options.html_file, "The report (\"\" for none)");
+  app.add_option("--keep-logs", options.keep_logs, "Keep all logs in this folder");
+  app.add_option("--guest", options.guest, "Folder of the guest (default: build one)");
+  app.add_option("--ftctl", options.ftctl, "The ftctl to use (default: this program)");
+  app.add_flag("--reprotect-all", options.reprotect_all,
+               "Protect the survivor again in each run, not only in the first");
+  app.add_flag("--bench", options.bench, "No failure: load with and without protection, 4 rows");
+  app.add_flag("--verbose", options.verbose, "Say what is being done");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  options.victim = *victim_from(victim);
+  if (before->count() > 0) options.seconds = seconds;
+  return std::nullopt;
+}
+
+}  // namespace libft::demo

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What can be said on the demo's command line. Parsing only; main thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "demo/result.h"
+
+namespace libft::demo {
+
+struct DemoOptions {
+  int runs = 1;
+  Victim victim = Victim::primary;
+  std::string arbiter = "file";   // or "etcd"
+  std::optional<double> seconds;  // Before the failure; else at random from 3 to 6. Bench: a row.
+  std::uint64_t seed = 0;         // Of the moments of failure; 0: chosen and printed.
+  double writes_per_s = 200;
+  int memory_mib = 192;
+  int interval_ms = 0;  // 0: ftctl's own.
+  bool fixed = false;
+  std::string json_file, html_file = "demo-report.html", keep_logs;
+  std::string guest;           // Folder with vmlinuz, initrd.img, cmdline; empty: build one.
+  std::string ftctl;           // Empty: this program.
+  bool reprotect_all = false;  // In each run, not only in the first.
+  bool bench = false;
+  bool verbose = false;
+};
+
+// The exit code when there is nothing more to do: help, or a usage error (printed).
+std::optional<int> parse(int argc, char** argv, DemoOptions& options);
+
+}  // namespace libft::demo

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "demo/run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "demo/control_client.h"
+#include "demo/statistics.h"
+#include "os/file.h"
+#include "os/real_clock.h"
+
+namespace libft::demo {
+namespace {
+
+using std::chrono::seconds;
+
+Time now() { return os::RealClock().now(); }
+double to_ms(Nanos duration) { return std::chrono::duration<double, std::milli>(duration).count(); }
+
+constexpr Nanos kWarmUp = seconds{1};
+constexpr Nanos kTakeOverPatience = seconds{20};
+constexpr Nanos kFencePatience = seconds{20};
+constexpr Nanos kReprotectPatience = seconds{60};
+constexpr Nanos kAfterwards = seconds{2};  // Load after the failure, before the questions.
+constexpr Nanos kAnswerPatience = seconds{30};
+constexpr int kExitFenced = 5;  // ftctl's, as documented.
+
+class Run {
+ public:
+  Run(const RunParts& parts, int number, std::uint64_t seed, bool reprotect)
+      : parts_(parts), options_(parts.options), random_(seed), reprotect_(reprotect) {
+    result_.number = number;
+    result_.seed = seed;
+    result_.victim = options_.victim;
+    result_.arbiter = options_.arbiter;
+  }
+
+  Result<RunResult> go() {
+    FT_ASSIGN(stage_, set_stage(parts_, fmt::format("{:016x}", random_())));
+    FT_TRY(protect_stage(parts_, stage_));
+    FT_TRY(load());
+    FT_TRY(strike());
+    // From here on what goes wrong is the result.
+    Status followed = follow();
+    if (followed.code() == Code::cancelled) return failure(std::move(followed));
+    if (!followed.ok()) problem(followed.to_string());
+    measure();
+    if (Status judged = judge(); !judged.ok()) problem(judged.to_string());
+    collect();
+    return std::move(result_);
+  }
+
+ private:
+  void mark(Time at, std::string text) { result_.marks.push_back({at, std::move(text)}); }
+  void problem(std::string text) { result_.problems.push_back(std::move(text)); }
+  lab::TwoHosts& hosts() { return stage_.world->hosts(); }
+
+  Status load() {
+    parts_.say("protected; the client writes");
+    stage_.client->offer(Load::open, options_.writes_per_s);
+    FT_TRY(parts_.interrupt.sleep(kWarmUp));
+    FT_ASSIGN(clock_before_, stage_.observer->guest_clock(kAnswerPatience));
+    result_.started = now();
+    mark(result_.started, "protected, under load");
+    const double wait_s =
+        options_.seconds ? *options_.seconds : std::uniform_real_distribution(3.0, 6.0)(random_);
+    FT_TRY(parts_.interrupt.sleep(
+        std::chrono::duration_cast<Nanos>(std::chrono::duration<double>(wait_s))));
+    note_status(*stage_.primary);
+    if (!stage_.primary->protects()) {
+      return Status(Code::refused,
+                    "protection ended before anything failed; see " + stage_.primary->log);
+    }
+    return {};
+  }
+
+  // What only the primary knows, before it is gone.
+  void note_status(const Ftctl& ftctl) {
+    const auto status = ftctl.status();
+    if (!status) return;
+    result_.bytes_sent = status->value("bytes_sent", std::uint64_t{0});
+    result_.tracker = status->value("tracker", "");
+    result_.accelerator = status->value("accelerator", "");
+    result_.lag_while_protected_ms = status->value("guest_clock_lag_ms", 0.0);
+  }
+
+  Status strike() {
+    parts_.say(fmt::format("failure: {}", to_string(options_.victim)));
+    result_.killed = now();
+    switch (options_.victim) {
+      case Victim::primary: FT_TRY(kill(Side::a)); break;
+      case Victim::backup: FT_TRY(kill(Side::b)); break;
+      case Victim::link: FT_TRY(hosts().cut(Side::a, lab::Path::replication)); break;
+      case Victim::stall: hosts().host(Side::a).signal_all(SIGSTOP); break;
+      case Victim::libft: stage_.primary->child.kill_and_reap(); break;
+    }
+    result_.protection_ended = result_.killed;
+    mark(result_.killed, fmt::format("{} fails", to_string(options_.victim)));
+    return {};
+  }
+
+  Status kill(Side side) {
+    FT_ASSIGN(result_.killed, stage_.world->kill_host(side));
+    return {};
+  }
+
+  // Until one replica goes on alone, the loser is silent, and (where asked) protection is back.
+  Status follow() {
+    FT_TRY(find_survivor());
+    result_.survivor = std::string(1, letter(survivor_->side));
+    FT_TRY(parts_.interrupt.wait("an answer after the failure", kTakeOverPatience,
+                                 [&] { return answered_after_takeover(); }));
+    parts_.say(fmt::format("host {} goes on", result_.survivor));
+    FT_TRY(silence_loser());
+    FT_TRY(parts_.interrupt.sleep(kAfterwards));
+    if (reprotect_) FT_TRY(protect_again());
+    return {};
+  }
+
+  Status find_survivor() {
+    if (options_.victim == Victim::backup) {
+      survivor_ = stage_.primary.get();
+      return wait_for(parts_, *survivor_, "the primary to go on alone", kTakeOverPatience,
+                      [&] { return survivor_->runs_guest() && !survivor_->protects(); });
+    }
+    if (options_.victim != Victim::link) {
+      survivor_ = stage_.backup.get();
+      return wait_for(parts_, *survivor_, "the backup to take over", kTakeOverPatience,
+                      [&] { return survivor_->runs_guest(); });
+    }
+    // Either may win; the record lets only one.
+    return parts_.interrupt.wait("one replica to go on alone", kTakeOverPatience, [&] {
+      if (stage_.backup->runs_guest())
+        survivor_ = stage_.backup.get();
+      else if (went_solo(*stage_.primary))
+        survivor_ = stage_.primary.get();
+      return survivor_ != nullptr;
+    });
+  }
+
+  bool went_solo(const Ftctl& ftctl) {
+    const auto status = ftctl.status();
+    return status && status->value("role", "") == "primary" && !status->value("protected", true) &&
+           event_time(ftctl, {"unprotected"}).has_value();
+  }
+
+  bool answered_after_takeover() {
+    if (!stage_.client->survived()) return true;  // The verdict is there.
+    if (!went_on_at_) went_on_at_ = now();
+    return stage_.client->newest_answer() > *went_on_at_;
+  }
+
+  Status silence_loser() {
+    switch (options_.victim) {
+      case Victim::stall: {
+        FT_TRY(parts_.interrupt.sleep(Millis{500}));
+        mark(now(), "the stalled host wakes");
+        hosts().host(Side::a).signal_all(SIGCONT);
+        return expect_fenced(*stage_.primary);
+      }
+      case Victim::libft: {
+        mark(now(), "libft restarted on A");
+        FT_ASSIGN(stage_.primary, stage_.world->protect(Side::a));
+        return expect_fenced(*stage_.primary);
+      }
+      case Victim::link: {
+        FT_TRY(parts_.interrupt.sleep(Millis{500}));
+        const bool both = stage_.backup->runs_guest() && went_solo(*stage_.primary);
+        if (both) problem("two owners: both replicas went on alone");
+        FT_TRY(hosts().heal(Side::a, lab::Path::replication));
+        mark(now(), "link healed");
+        if (survivor_ == stage_.backup.get()) return expect_fenced(*stage_.primary);
+        return {};
+      }
+      default: return {};
+    }
+  }
+
+  // It learns that it lost, stops its guest, and says so with its exit code.
+  Status expect_fenced(Ftctl& loser) {
+    std::optional<os::ChildEnd> end;
+    FT_TRY(parts_.interrupt.wait("the old primary to find itself fenced", kFencePatience, [&] {
+      if (auto ended = loser.child.wait(Nanos{0})) end = *ended;
+      return end.has_value();
+    }));
+    mark(now(), fmt::format("{} is fenced", letter(loser.side)));
+    if (end->by_signal || end->code != kExitFenced) {
+      problem(fmt::format("the old primary ended with {}, not with exit code {} (fenced)",
+                          os::to_string(*end), kExitFenced));
+    }
+    const Status gone = parts_.interrupt.wait("the old guest to be gone", seconds{5},
+                                              [&] { return stage_.world->empty(loser.side); });
+    if (!gone.ok())
+      problem("the old guest still runs on host " + std::string(1, letter(loser.side)));
+    return {};
+  }
+
+  Status protect_again() {
+    const Side side = other(survivor_->side);
+    const bool was_dead = options_.victim == Victim::primary || options_.victim == Victim::backup;
+    if (was_dead) FT_TRY(hosts().heal(side));
+    const Time from = now();
+    Ftctl* standby = side == Side::b ? stage_.backup.get() : nullptr;
+    const bool still_there =
+        options_.victim == Victim::link && standby != nullptr && !standby->child.wait(Nanos{0});
+    if (!still_there) {
+      FT_ASSIGN(again_, stage_.world->stand_by(side));
+      standby = again_.get();
+    }
+    FT_TRY(wait_for(parts_, *standby, "protection to return", kReprotectPatience,
+                    [&] { return survivor_->protects(); }));
+    result_.reprotect_ms = to_ms(now() - from);
+    mark(now(), fmt::format("protected again, backup on {}", letter(side)));
+    parts_.say(fmt::format("protected again after {:.0f} ms", *result_.reprotect_ms));
+    return parts_.interrupt.sleep(seconds{1});
+  }
+
+  std::optional<Time> event_time(const Ftctl& ftctl,
+                                 std::initializer_list<std::string_view> names) {
+    const auto events = ask_events(ftctl.control);
+    if (!events) return std::nullopt;
+    for (const std::string_view name : names) {
+      for (const Json& event : *events) {
+        const Time at{std::chrono::duration_cast<Nanos>(
+            std::chrono::duration<double>(event.value("at_s", 0.0)))};
+        if (event.value("event", "") == name && at >= result_.killed) return at;
+      }
+    }
+    return std::nullopt;
+  }
+
+  void measure() {
+    if (survivor_ == nullptr) return;
+    const auto suspected = event_time(*survivor_, {"suspected", "removing_backup", "claiming"});
+    if (suspected) {
+      result_.detect_ms = to_ms(*suspected - result_.killed);
+      mark(*suspected, "suspected");
+    }
+    const auto promoted = event_time(*survivor_, {"promoted", "unprotected"});
+    if (promoted) mark(*promoted, survivor_->side == Side::a ? "goes on alone" : "promoted");
+    if (const auto status = survivor_->status()) {
+      result_.arbitrate_ms = status->value("arbitrate_ms", 0.0);
+      result_.takeover_ms = status->value("takeover_ms", 0.0);
+      result_.load_ms = status->value("load_ms", 0.0);
+    }
+    if (result_.arbitrate_ms == 0 && suspected && promoted) {
+      result_.arbitrate_ms = to_ms(*promoted - *suspected) - result_.takeover_ms;
+    }
+  }
+
+  // The questions to the guest that goes on. Each is asked, whatever the answer to the one before.
+  Status judge() {
+    Status first;
+    const auto keep = [&](const Status& status) {
+      if (!status.ok() && first.ok()) first = status;
+    };
+    const Time load_ended = now();
+    keep(stage_.client->drain(kAnswerPatience).within("wait for the last answers"));
+    const auto lost = stage_.client->read_back(kAnswerPatience);
+    if (lost) {
+      result_.writes_checked = lost->checked;
+      result_.writes_lost = lost->lost;
+    } else {
+      keep(lost.error().within("read all acknowledged keys back"));
+    }
+    const auto verdict = stage_.observer->ask_since(result_.started, kAnswerPatience);
+    if (verdict)
+      result_.outputs_asked = verdict->asked;
+    else
+      keep(verdict.error());
+    result_.outputs_contradicted =
+        stage_.observer->contradicted() + (verdict ? verdict->unknown : 0);
+    result_.outputs_seen = stage_.observer->seen();
+    result_.outputs_repeated = stage_.observer->repeated();
+    if (const auto clock = stage_.observer->guest_clock(kAnswerPatience)) {
+      result_.guest_clock_lag_ms =
+          to_ms((clock->here - clock_before_.here) - (clock->guest - clock_before_.guest));
+    } else {
+      keep(clock.error());
+    }
+    result_.connection_survived = stage_.client->survived();
+    if (!result_.connection_survived) problem("connection: " + stage_.client->end_reason());
+    result_.writes = stage_.client->samples();
+    result_.writes_acknowledged = stage_.client->acknowledged();
+    result_.client_gap_ms = longest_gap_ms(result_.writes, result_.killed,
+                                           std::min(load_ended, result_.killed + seconds{30}));
+    result_.ended = now();
+    return first;
+  }
+
+  void collect() {
+    for (const Ftctl* ftctl : {stage_.primary.get(), stage_.backup.get(), again_.get()}) {
+      if (ftctl == nullptr) continue;
+      const auto text = os::read_file(ftctl->epochs_log, 256u << 20);
+      if (!text) continue;
+      const auto epochs = parse_epochs(*text, letter(ftctl->side));
+      result_.epochs.insert(result_.epochs.end(), epochs.begin(), epochs.end());
+    }
+    // A restarted libft has another log; that of its predecessor is the first.
+    if (options_.victim == Victim::libft) {
+      if (const auto text = os::read_file(parts_.folder + "/A1.epochs", 256u << 20)) {
+        const auto epochs = parse_epochs(*text, 'A');
+        result_.epochs.insert(result_.epochs.end(), epochs.begin(), epochs.end());
+      }
+    }
+    std::sort(result_.epochs.begin(), result_.epochs.end(),
+              [](const auto& x, const auto& y) { return x.paused_at < y.paused_at; });
+    std::sort(result_.marks.begin(), result_.marks.end(),
+              [](const auto& x, const auto& y) { return x.at < y.at; });
+    if (result_.protected_epochs().empty()) problem("no epochs were recorded while protected");
+    if (result_.outputs_seen == 0) problem("the observer saw no output");
+  }
+
+  const RunParts& parts_;
+  const DemoOptions& options_;
+  std::mt19937_64 random_;
+  const bool reprotect_;
+  Stage stage_;
+  std::unique_ptr<Ftctl> again_;
+  Ftctl* survivor_ = nullptr;
+  ClockPair clock_before_;
+  std::optional<Time> went_on_at_;
+  RunResult result_;
+};
+
+}  // namespace
+
+Result<RunResult> run_demo(const RunParts& parts, int number, std::uint64_t seed, bool reprotect) {
+  return Run(parts, number, seed, reprotect).go();
+}
+
+}  // namespace libft::demo

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "demo/world.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+
+#include "demo/control_client.h"
+#include "os/file.h"
+#include "os/real_clock.h"
+#include "os/socket.h"
+
+namespace libft::demo {
+namespace {
+
+constexpr const char* kGuestName = "demo";
+constexpr const char* kTap = "tap0";
+constexpr std::uint16_t kPort = 7070, kHeartbeatPort = 7071;
+
+std::string heartbeats(Side side) {
+  return fmt::format("{}:{},{}:{}", lab::TwoHosts::replication_address(side), kHeartbeatPort,
+                     lab::TwoHosts::heartbeat_address(side), kHeartbeatPort);
+}
+
+std::string listening(Side side) {
+  return fmt::format("tcp:{}:{}", lab::TwoHosts::replication_address(side), kPort);
+}
+
+}  // namespace
+
+std::optional<Json> Ftctl::status() const {
+  auto found = ask_status(control);
+  return found ? std::optional(std::move(*found)) : std::nullopt;
+}
+
+bool Ftctl::protects() const {
+  const auto now = status();
+  return now && now->value("protected", false) && now->value("role", "") == "primary";
+}
+
+bool Ftctl::runs_guest() const {
+  const auto now = status();
+  return now && now->value("role", "") == "primary";
+}
+
+Result<std::unique_ptr<World>> World::create(const DemoOptions& options, const std::string& guest,
+                                             const std::string& folder, Interrupt& interrupt) {
+  std::unique_ptr<World> world(new World(options, guest, folder, interrupt));
+  FT_TRY(world->set_up());
+  return world;
+}
+
+// The namespaces go with their processes; etcd lives in the client's.
+World::~World() = default;
+
+Status World::set_up() {
+  FT_ASSIGN(hosts_, lab::TwoHosts::create());
+  for (const Side side : {Side::a, Side::b}) FT_TRY(hosts_->add_tap(side, kTap));
+  FT_TRY(make_key());
+  FT_TRY(write_guest_description());
+  if (options_.arbiter == "etcd") return start_etcd();
+  std::error_code error;
+  std::filesystem::create_directories(folder_ + "/arbiter", error);
+  if (error) return Status(Code::io, "make the arbiter's directory: " + error.message());
+  arbiter_ = "file:" + folder_ + "/arbiter";
+  return {};
+}
+
+Status World::make_key() {
+  FT_ASSIGN(const os::ScopedFd log, log_file("keygen.log"));
+  os::ChildOptions keygen;
+  keygen.argv = {options_.ftctl, "keygen", folder_ + "/key"};
+  keygen.stdout_fd = keygen.stderr_fd = log.get();
+  FT_ASSIGN(os::Child child, os::Child::start(keygen));
+  FT_ASSIGN(const os::ChildEnd end, child.wait(std::chrono::seconds{20}));
+  if (end.clean()) return {};
+  return Status(Code::io, fmt::format("ftctl keygen: {}", os::to_string(end)));
+}
+
+Status World::write_guest_description() {
+  FT_ASSIGN(std::string append, os::read_file(guest_ + "/cmdline", 4096));
+  while (!append.empty() && append.back() == '\n') append.pop_back();
+  append +=
+      fmt::format(" libft.ip={}/24 libft.observer={}", lab::kGuestAddress, lab::kClientAddress);
+  const Json description = {
+      {"memory", fmt::format("{}M", options_.memory_mib)},
+      {"kernel", guest_ + "/vmlinuz"},
+      {"initrd", guest_ + "/initrd.img"},
+      {"append", append},
+      {"serial", console_log()},
+      {"nics", Json::array({{{"model", "virtio-net-pci"}, {"mac", "52:54:00:77:00:10"}}})}};
+  return os::write_file_atomically(folder_ + "/guest.json", description.dump(2) + "\n");
+}
+
+// On the client's side of the switches: a third place, which a dying host does not take along.
+Status World::start_etcd() {
+  FT_ASSIGN(const os::ScopedFd log, log_file("etcd.log"));
+  const std::string url = fmt::format("http://{}:2379", lab::kClientAddress);
+  os::ChildOptions etcd;
+  etcd.argv = {"etcd",
+               "--name",
+               "demo",
+               "--data-dir",
+               folder_ + "/etcd",
+               "--listen-client-urls",
+               url,
+               "--advertise-client-urls",
+               url,
+               "--listen-peer-urls",
+               "http://127.0.0.1:2380",
+               "--initial-advertise-peer-urls",
+               "http://127.0.0.1:2380",
+               "--initial-cluster",
+               "demo=http://127.0.0.1:2380"};
+  etcd.stdout_fd = etcd.stderr_fd = log.get();
+  etcd.own_session = true;
+  auto child = hosts_->client().start(etcd);
+  if (!child) return child.error().within("start etcd (apt-get install etcd-server)");
+  etcd_ = std::move(*child);
+  arbiter_ = "etcd:" + url;
+  FT_ASSIGN(const auto addresses,
+            os::resolve({lab::kClientAddress, 2379}, os::ResolveFor::connecting));
+  return interrupt_.wait("etcd to listen", std::chrono::seconds{30}, [&] {
+    bool connected = false;
+    hosts_->client().within(
+        [&] { connected = os::connect_socket(addresses.front(), Millis{200}).has_value(); });
+    return connected;
+  });
+}
+
+Result<os::ScopedFd> World::log_file(const std::string& name) const {
+  const std::string path = folder_ + "/" + name;
+  os::ScopedFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+  if (!fd.valid()) return failure(os::errno_status("open " + path));
+  return fd;
+}
+
+Result<std::unique_ptr<Ftctl>> World::protect(Side side) {
+  return start(side, {"protect", "qemu:" + folder_ + "/guest.json"});
+}
+
+Result<std::unique_ptr<Ftctl>> World::stand_by(Side side) {
+  // The second is not listened on: it names the second way that heartbeats take.
+  const Side primary = other(side);
+  const std::string peers = fmt::format("{},tcp:{}:{}", listening(primary),
+                                        lab::TwoHosts::heartbeat_address(primary), kPort);
+  return start(side, {"standby", "--peer", peers});
+}
+
+Result<std::unique_ptr<Ftctl>> World::start(Side side, std::vector<std::string> command) {
+  const std::string stem = fmt::format("{}/{}{}", folder_, letter(side), ++started_);
+  const std::string state = fmt::format("{}/{}-state", folder_, letter(side));
+  const std::string control = stem + ".sock", log = stem + ".log", epochs = stem + ".epochs";
+  os::ChildOptions ftctl;
+  ftctl.argv = {options_.ftctl};
+  ftctl.argv.insert(ftctl.argv.end(), command.begin(), command.end());
+  const std::vector<std::string> common = {
+      "--name",       kGuestName,
+      "--host",       fmt::format("host-{}", side == Side::a ? 'a' : 'b'),
+      "--listen",     listening(side),
+      "--heartbeat",  heartbeats(side),
+      "--tap",        kTap,
+      "--arbiter",    arbiter_,
+      "--key-file",   folder_ + "/key",
+      "--state-dir",  state,
+      "--control",    control,
+      "--epochs-log", epochs};
+  ftctl.argv.insert(ftctl.argv.end(), common.begin(), common.end());
+  if (options_.interval_ms > 0) {
+    ftctl.argv.insert(ftctl.argv.end(), {"--interval", std::to_string(options_.interval_ms)});
+  }
+  if (options_.fixed) ftctl.argv.emplace_back("--fixed");
+  FT_ASSIGN(const os::ScopedFd out, log_file(fmt::format("{}{}.log", letter(side), started_)));
+  ftctl.stdout_fd = ftctl.stderr_fd = out.get();
+  ftctl.own_session = true;  // Ctrl-C is for the demo, which ends it in order.
+  FT_ASSIGN(os::Child child, hosts_->host(side).start(ftctl));
+  return std::make_unique<Ftctl>(Ftctl{side, control, log, epochs, std::move(child)});
+}
+
+Result<Time> World::kill_host(Side side) {
+  // Cables first: a kernel that still reached the other side would say goodbye for the dead.
+  const Time instant = os::RealClock().now();
+  FT_TRY(hosts_->cut(side));
+  hosts_->host(side).signal_all(SIGKILL);
+  return instant;
+}
+
+}  // namespace libft::demo

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The World of one run: two hosts and a client in network namespaces, an arbiter, a key, a folder
+// for logs, and the ftctl processes that were started on the hosts. When it goes, everything that
+// it started is ended. The demo's main thread calls it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "demo/interrupt.h"
+#include "demo/options.h"
+#include "lab/hosts.h"
+#include "os/child.h"
+
+namespace libft::demo {
+
+using lab::Side;
+
+inline char letter(Side side) { return side == Side::a ? 'A' : 'B'; }
+inline Side other(Side side) { return side == Side::a ? Side::b : Side::a; }
+
+// One ftctl, protecting or standing by.
+struct Ftctl {
+  Side side = Side::a;
+  std::string control, log, epochs_log;
+  os::Child child;
+
+  std::optional<Json> status() const;  // Nothing while it does not answer.
+  bool protects() const;               // A primary whose backup can take over now.
+  bool runs_guest() const;             // The owner.
+};
+
+class World {
+ public:
+  static Result<std::unique_ptr<World>> create(const DemoOptions& options, const std::string& guest,
+                                               const std::string& folder, Interrupt& interrupt);
+  ~World();
+
+  lab::TwoHosts& hosts() { return *hosts_; }
+
+  Result<std::unique_ptr<Ftctl>> protect(Side side);
+  Result<std::unique_ptr<Ftctl>> stand_by(Side side);
+
+  // The host's cables, then all its processes, at one instant. Returns that instant.
+  Result<Time> kill_host(Side side);
+  // Whether anything lives on the host.
+  bool empty(Side side) { return hosts_->host(side).signal_all(0) == 0; }
+
+  std::string console_log() const { return folder_ + "/console.log"; }
+
+ private:
+  World(const DemoOptions& options, std::string guest, std::string folder, Interrupt& interrupt)
+      : options_(options),
+        guest_(std::move(guest)),
+        folder_(std::move(folder)),
+        interrupt_(interrupt) {}
+  Status set_up();
+  Status make_key();
+  Status write_guest_description();
+  Status start_etcd();
+  Result<std::unique_ptr<Ftctl>> start(Side side, std::vector<std::string> command);
+  Result<os::ScopedFd> log_file(const std::string& name) const;
+
+  const DemoOptions& options_;
+  const std::string guest_, folder_;
+  Interrupt& interrupt_;
+  std::unique_ptr<lab::TwoHosts> hosts_;
+  std::string arbiter_;
+  std::optional<os::Child> etcd_;
+  int started_ = 0;
+};
+
+}  // namespace libft::demo
