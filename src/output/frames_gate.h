@@ -22,6 +22,8 @@
 // dropped all the same is counted and reported.
 #pragma once
 
+#include <poll.h>
+
 #include <array>
 #include <atomic>
 #include <memory>
@@ -121,7 +123,6 @@ class FramesGate final : public OutputGate {
     bool link_full = false;  // output_mutex_: wait until it is writable.
     bool link_gone = false;  // pump only
   };
-  struct Waits;  // What the pump polls for.
   enum class Wrote { batch, nothing_due, must_wait };
   enum class Collected { all, no_room, batch };
   enum class State { standby, held, open };
@@ -130,8 +131,7 @@ class FramesGate final : public OutputGate {
 
   void pump();
   void wait_for_work();
-  Waits waits();
-  int wait_ms();
+  int list_waits();
   void collect_output();
   Collected collect_batch(unsigned nic, bool use_reserve);  // REQUIRES: output_mutex_
   bool collect_all();                                       // REQUIRES: output_mutex_
@@ -168,6 +168,7 @@ class FramesGate final : public OutputGate {
   std::mutex input_mutex_;
   std::vector<Nic> nics_;
   std::vector<std::byte> input_frame_;  // pump only
+  std::vector<pollfd> waits_;           // pump only: what it polls for
   std::atomic<std::uint64_t> packets_in_ = 0;
 
   static constexpr std::size_t kReasons = 3;

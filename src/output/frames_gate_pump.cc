@@ -2,7 +2,6 @@
 // The pump thread of FramesGate: it waits, reads what the guest sent, writes what is due, and hands
 // the guest what comes in.
 #include <fmt/format.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,11 +28,6 @@ std::int64_t now_ms() {
 
 }  // namespace
 
-struct FramesGate::Waits {
-  std::vector<pollfd> fds;
-  int timeout_ms;
-};
-
 void FramesGate::pump() {
   os::prefer_this_thread();
   while (!stopping_) {
@@ -49,33 +43,34 @@ void FramesGate::pump() {
   }
 }
 
-// A descriptor of which nothing is wanted now is left out (-1), else its POLLERR would spin.
-FramesGate::Waits FramesGate::waits() {
-  Waits waits{{{wake_.get(), POLLIN, 0}}, kLookAgainMs};
+// Returns how long to wait. A descriptor of which nothing is wanted now is left out (-1), else its
+// POLLERR would spin.
+int FramesGate::list_waits() {
+  int timeout_ms = kLookAgainMs;
+  waits_.assign(1, {wake_.get(), POLLIN, 0});
   const std::lock_guard input_lock(input_mutex_);
   const std::lock_guard output_lock(output_mutex_);
   pump_waits_for_room_ = held_.full() || held_.room() == 0;
-  if (stopped_ && held_.due()) waits.timeout_ms = kAskAgainMs;
+  if (stopped_ && held_.due()) timeout_ms = kAskAgainMs;
   for (const Nic& nic : nics_) {
     int guest_events = pump_waits_for_room_ ? 0 : POLLIN;
     if (!nic.backlog.empty()) guest_events |= POLLOUT;
     int link_events = nic.link_gone ? 0 : POLLIN;
     if (nic.link_full) link_events |= POLLOUT;
-    waits.fds.push_back(
-        {guest_events != 0 ? nic.ports.guest.fd() : -1, static_cast<short>(guest_events), 0});
-    waits.fds.push_back(
-        {link_events != 0 ? nic.ports.link.get() : -1, static_cast<short>(link_events), 0});
-    if (!nic.ports.guest.connected()) {
-      waits.timeout_ms = std::min(waits.timeout_ms, kLookForGuestMs);
-    }
+    const auto add = [&](int fd, int events) {
+      waits_.push_back({events != 0 ? fd : -1, static_cast<short>(events), 0});
+    };
+    add(nic.ports.guest.fd(), guest_events);
+    add(nic.ports.link.get(), link_events);
+    if (!nic.ports.guest.connected()) timeout_ms = std::min(timeout_ms, kLookForGuestMs);
   }
-  return waits;
+  return timeout_ms;
 }
 
 void FramesGate::wait_for_work() {
-  Waits now = waits();
+  const int timeout_ms = list_waits();
   if (stopping_) return;
-  ::poll(now.fds.data(), now.fds.size(), now.timeout_ms);
+  ::poll(waits_.data(), waits_.size(), timeout_ms);
   std::uint64_t woken = 0;
   [[maybe_unused]] const auto got = ::read(wake_.get(), &woken, sizeof woken);
 }

@@ -19,7 +19,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "../../../tools/lab/guest/protocol.h"
+#include "lab/guest/protocol.h"
 #include "lab/guest_image.h"
 #include "lab/hosts.h"
 #include "output/frames_gate.h"
@@ -49,10 +49,14 @@ double percentile(std::vector<double>& values, double share) {
   return values[static_cast<std::size_t>(share * static_cast<double>(values.size() - 1))];
 }
 
-void print_latency(const char* what, std::vector<double> values) {
-  std::printf("%-34s p50 %7.3f ms  p99 %7.3f ms  max %7.3f ms  (%zu)\n", what,
-              percentile(values, 0.5), percentile(values, 0.99), percentile(values, 1.0),
-              values.size());
+void print_spread(const char* what, const char* unit, std::vector<double> values) {
+  std::printf("%-28s p50 %8.3f %s  p99 %8.3f %s  max %8.3f %s  (%zu)\n", what,
+              percentile(values, 0.5), unit, percentile(values, 0.99), unit,
+              percentile(values, 1.0), unit, values.size());
+}
+
+void print_latency(const char* what, const std::vector<double>& values) {
+  print_spread(what, "ms", values);
 }
 
 sockaddr_in internet(const char* address, std::uint16_t port) {
@@ -368,7 +372,7 @@ TEST_CASE("a real guest behind the gate: open, and held to epochs of 10 ms witho
   print_latency("stop + seal + cont", pause_ms);
   print_latency("seal", seal_ms);
   print_latency("release", release_ms);
-  print_latency("release, for each frame (us)", release_us_each);
+  print_spread("release, for each frame", "us", release_us_each);
   const LabAnswer tcp_after = observer->ask(LAB_TCP);
   const GateStatistics statistics = world.gate->statistics();
   std::printf(
