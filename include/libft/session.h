@@ -21,6 +21,7 @@
 #include "libft/executor.h"
 #include "libft/fence.h"
 #include "libft/guest.h"
+#include "libft/input_tap.h"
 #include "libft/log.h"
 #include "libft/output_gate.h"
 #include "libft/release_guard.h"
@@ -45,6 +46,7 @@ struct SessionOptions {
   bool automatic_failover = true;   // False: only switch_over() and fail_over().
   Nanos head_start = Millis{25};    // What a suspecting backup leaves to a primary that may live.
   Nanos arbiter_timeout = Millis{2000};  // Then the answer counts as unknown, and is asked again.
+  bool redeliver_input = true;      // After a failover: what came in since the restored epoch.
   DetectorOptions detector;
   bool take_over_record = false;    // protect: the record names an earlier session of this host whose
                                     // guest this one re-attached to (`earlier`): win it by a swap.
@@ -55,6 +57,7 @@ struct SessionOptions {
 struct Replica {
   std::unique_ptr<OutputGate> gate;
   std::unique_ptr<Guest> guest;
+  InputTap* input = nullptr;  // The gate once more, when it has that facet.
 };
 
 struct SessionParts {

@@ -231,6 +231,11 @@ void BackupRunner::handle(const OwnedFrame& frame) {
 }
 
 void BackupRunner::on_bulk(const wire::Frame& frame) {
+  if (frame.header.type == wire::FrameType::input_copy) {
+    if (auto status = inputs_.keep(frame); !status)
+      context_.tell(LogLevel::warning, "corrupt_frame", status.to_string(), {});
+    return;
+  }
   auto complete = assembler_->on_frame(frame);
   if (!complete) {
     context_.statistics.update([](SessionStatus& s) { ++s.corrupt_frames; });
@@ -243,6 +248,7 @@ void BackupRunner::on_bulk(const wire::Frame& frame) {
   const auto& epoch = **complete;
   perform(core_.on_epoch_complete(context_.now(), epoch.id, epoch.first, epoch.guest_ended,
                                   epoch.guest_paused));
+  inputs_.forget_through(epoch.id.epoch);
   announce();
 }
 
@@ -324,6 +330,7 @@ void BackupRunner::start_over(const std::string& why) {
   own_posting_.forget();  // Answers to the old incarnation's questions are nobody's.
   detector_.reset();
   if (assembler_) assembler_->reset();
+  inputs_.clear();
   core_ = core::Backup(std::move(*self), core_options(context_));
   connector_->hang_up();
   announce();
@@ -359,6 +366,11 @@ void BackupRunner::promote(const core::Promote& order) {
   }
   detector_.reset();
   promoted_({order.record, core_.self(), core_.newest().epoch.next(), order.stay_paused});
+  if (replica_.input) {
+    const auto delivered = inputs_.deliver(*replica_.input);
+    if (delivered)
+      context_.tell(LogLevel::info, "input_redelivered", fmt::format("{} frames", delivered), {});
+  }
   context_.statistics.update(
       [&](SessionStatus& s) { s.takeover_ms = to_ms(context_.now() - granted); });
 }

@@ -12,6 +12,7 @@
 #include "core/backup.h"
 #include "session/connector.h"
 #include "session/context.h"
+#include "session/input_copies.h"
 #include "strategy/checkpoint/epoch_assembler.h"
 
 namespace libft::session {
@@ -77,6 +78,7 @@ class BackupRunner {
   std::unique_ptr<checkpoint::EpochAssembler> assembler_;
   std::unique_ptr<Detector> detector_;
   std::deque<OwnedFrame> waiting_;  // Bounded by the connector's credit.
+  InputMemory inputs_;
   std::deque<core::Action> todo_;
   bool performing_ = false, handling_ = false;
   Time suspected_at_, claimed_at_;

@@ -157,10 +157,14 @@ void PrimaryRunner::tick() {
 
 void PrimaryRunner::checkpoint(const core::TakeCheckpoint& order) {
   if (order.begin_hold) {
+    if (replica_.input && context_.options.redeliver_input)
+      inputs_ = std::make_unique<InputForwarder>(*replica_.input,
+                                                 own_posting_.later([this] { send_inputs(); }));
     context_.parts.guard->beat();
     context_.parts.guard->arm(context_.options.detector.interval *
                               context_.options.detector.missed_max);
   }
+  if (inputs_) inputs_->set_epoch(order.id.epoch.next());
   const bool verify = verification_ && verification_->id.epoch.value == 0;
   const checkpoint::CaptureOrder capture{.id = order.id,
                                          .begin_hold = order.begin_hold,
@@ -214,6 +218,12 @@ void PrimaryRunner::send_epoch(checkpoint::CapturedEpoch* epoch) {
   if (verification_ && verification_->id == epoch->id)
     connection_->send(wire::encode(wire::Verify{verification_->id, verification_->hash},
                                    context_.parts.guest, core_.record().generation));
+}
+
+void PrimaryRunner::send_inputs() {
+  if (!inputs_) return;
+  auto frames = inputs_->take(context_.parts.guest, core_.record().generation);
+  if (connection_ && !frames.empty()) connection_->send(std::move(frames));
 }
 
 void PrimaryRunner::on_sent(EpochId id, checkpoint::CapturedEpoch* epoch,
@@ -392,6 +402,7 @@ void PrimaryRunner::drop_peer(const std::string& why) {
   if (connection_) context_.tell(LogLevel::info, "backup_dropped", why, {});
   disconnect();
   detector_.reset();
+  inputs_.reset();
   sync_.reset();
   pending_.clear();
   if (tracking_) replica_.guest->stop_tracking();

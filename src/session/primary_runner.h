@@ -12,6 +12,7 @@
 #include "core/primary.h"
 #include "session/connection.h"
 #include "session/context.h"
+#include "session/input_copies.h"
 #include "session/sync.h"
 #include "strategy/checkpoint/checkpointer.h"
 #include "strategy/checkpoint/epoch_encoder.h"
@@ -87,6 +88,7 @@ class PrimaryRunner {
   void on_guest_event(const GuestEvent& event);
   void ask_swap(const core::SwapRecord& swap);
   void ask_read();
+  void send_inputs();
   void publish();
   void fail_sync(const Status& status);
 
@@ -98,6 +100,7 @@ class PrimaryRunner {
   std::unique_ptr<checkpoint::Checkpointer> checkpointer_;
   std::unique_ptr<checkpoint::EpochEncoder> encoder_;
   std::unique_ptr<Connection> connection_;  // Uses encoder_: goes first.
+  std::unique_ptr<InputForwarder> inputs_;
   std::unique_ptr<Detector> detector_;
   std::deque<Pending> pending_;
   std::optional<Sync> sync_;
