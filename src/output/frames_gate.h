@@ -32,6 +32,7 @@
 #include <thread>
 #include <vector>
 
+#include "libft/input_tap.h"
 #include "libft/log.h"
 #include "libft/output_gate.h"
 #include "output/guest_port.h"
@@ -83,7 +84,7 @@ struct GateDrop {
   std::uint64_t frames;  // Since the last report of this reason; at most ten reports a second.
 };
 
-class FramesGate final : public OutputGate {
+class FramesGate final : public OutputGate, public InputTap {
  public:
   // Sinks are called on any of the gate's threads, return quickly, and must not call the gate
   // except statistics(). Once a set_*_sink() returned, the sink before is not running any more.
@@ -100,7 +101,7 @@ class FramesGate final : public OutputGate {
   void set_waiting_sink(std::function<void()> sink) override;
   void set_drop_sink(DropSink sink);
   // Sees a copy of each frame that goes in to the guest, in order, before the guest does.
-  void set_input_sink(InputSink sink);
+  void set_input_sink(InputSink sink) override;
 
   Status hold() override;
   // Reads everything that QEMU sent before it was paused, from the calling thread, then draws the
@@ -114,7 +115,7 @@ class FramesGate final : public OutputGate {
   GateStatistics statistics() const override;
 
   // Delivers a recorded frame to the guest, after those delivered before it. In any state.
-  Status inject_input(unsigned nic, std::span<const std::byte> frame);
+  Status inject_input(unsigned nic, std::span<const std::byte> frame) override;
 
  private:
   struct Nic {
