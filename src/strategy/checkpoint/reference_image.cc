@@ -7,7 +7,7 @@
 namespace libft::checkpoint {
 
 ReferenceImage::ReferenceImage(std::uint64_t pages, std::size_t page_bytes, std::uint64_t bytes_max)
-    : pages_(pages), page_bytes_(page_bytes) {
+    : page_bytes_(page_bytes) {
   const std::uint64_t slots = std::min(pages, bytes_max / page_bytes);
   if (slots == 0) return;
   // Not zeroed: memory is taken from the system only as pages are really sent.

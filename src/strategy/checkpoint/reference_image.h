@@ -52,7 +52,6 @@ class ReferenceImage {
   std::uint32_t acquire();
   std::uint32_t evict();
 
-  std::uint64_t pages_;
   std::size_t page_bytes_;
   std::unique_ptr<std::byte[]> image_;
   std::vector<Held> held_;              // For each page.
