@@ -238,7 +238,11 @@ Status Qemu::accepts(const GuestInfo& primary) const {
                                              "host's of \"qemu\"",
                                              primary.driver));
   FT_ASSIGN(const Shape theirs, shape_from_json(primary.compatibility));
-  const std::vector<std::string> found = differences(theirs, shape_);
+  std::vector<std::string> found = differences(theirs, shape_);
+  if (primary.pages() != info_.pages() || primary.page_bytes != info_.page_bytes)
+    found.push_back(fmt::format("memory: the primary has {} pages of {} bytes, this host {} of {}",
+                                primary.pages(), primary.page_bytes, info_.pages(),
+                                info_.page_bytes));
   if (found.empty()) return {};
   return Status(Code::refused,
                 fmt::format("this host cannot continue the guest: {}", fmt::join(found, "; ")));
@@ -263,6 +267,7 @@ Status Qemu::in_throw_away(std::span<const std::byte> state, bool run) {
   options.log = base + ".log";
   Status status;
   Life life;
+  life.expect_migration(true);  // Ours, into the copy.
   if (auto probe =
           launch(arguments, paths.qmp, options, [&](const Json& event) { life.on_event(event); });
       !probe) {
