@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "cli.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <CLI/CLI.hpp>
+
+#include "report.h"
+
+namespace libft::ftctl {
+
+namespace {
+
+// Which options of settings.h a command takes.
+enum class Takes { none, client, primary, backup, doctor };
+
+struct Command {
+  const char* name;
+  Takes takes;
+  const char* guests;  // What stands after it, for help; empty: nothing.
+  const char* help;
+};
+
+constexpr Command kCommands[] = {
+    {"protect", Takes::primary, "GUEST", "Start or attach to a guest and protect it"},
+    {"run", Takes::primary, "", "Run a QEMU command line (after --) and protect it"},
+    {"standby", Takes::backup, "", "Be the backup; become the primary when it fails"},
+    {"list", Takes::client, "", "The guests that ftctl handles on this host"},
+    {"status", Takes::client, "GUEST", "How a guest fares; exit code 3 if it is not protected"},
+    {"events", Takes::client, "GUEST", "What has happened"},
+    {"switchover", Takes::client, "GUEST", "Move the guest to its backup, without loss"},
+    {"failover", Takes::client, "GUEST", "On the backup: take over now"},
+    {"test-failover", Takes::client, "GUEST",
+     "On the backup: run a copy, unplugged, and discard it"},
+    {"verify", Takes::client, "GUEST", "Compare all memory of both replicas at one epoch"},
+    {"unprotect", Takes::client, "GUEST", "Give up the backup; the guest runs on alone"},
+    {"stop", Takes::client, "", "End the ftctl of this host in an orderly way (as SIGTERM does)"},
+    {"qemu-args", Takes::primary, "", "What a QEMU command line needs to be protected"},
+    {"doctor", Takes::doctor, "", "What this host can do, what is missing, how to get it"},
+    {"bench", Takes::none, "", "Measure checkpoints of a guest in memory"},
+    {"keygen", Takes::none, "FILE", "Make the key that both hosts share"},
+    {"version", Takes::none, "", "The version"},
+};
+
+bool applies(const Key& key, Takes takes) {
+  const std::string_view option = key.option;
+  const bool client = option == "state-dir" || option == "control";
+  switch (takes) {
+    case Takes::none: return false;
+    case Takes::client: return client;
+    case Takes::doctor: return client || option == "arbiter" || option == "tap";
+    case Takes::primary: return option != "guest" && option != "peer";
+    case Takes::backup: return option != "guest" && option != "anew";
+  }
+  return false;
+}
+
+void add_settings(CLI::App& app, Takes takes, Arguments& arguments) {
+  for (const Key& key : keys()) {
+    if (!applies(key, takes)) continue;
+    const std::string name(key.option);
+    const std::string option = "--" + name, help(key.help);
+    if (std::holds_alternative<bool Settings::*>(key.field)) {
+      app.add_flag_callback(
+          option, [&arguments, name] { arguments.given[name]; }, help);
+    } else {
+      app.add_option_function<std::vector<std::string>>(
+             option,
+             [&arguments, name](const std::vector<std::string>& texts) {
+               arguments.given[name] = texts;
+             },
+             help)
+          ->expected(1)
+          ->take_all()
+          ->allow_extra_args(false)
+          ->type_name("VALUE");
+    }
+  }
+}
+
+void add_own_options(CLI::App& app, const std::string& command, Arguments& a) {
+  if (command == "list" || command == "status" || command == "events" || command == "doctor") {
+    app.add_flag("--json", a.json, "Answer in JSON");
+  }
+  if (command == "status") app.add_flag("--watch", a.watch, "Show it again every second");
+  if (command == "events") app.add_flag("--follow", a.follow, "Wait for more");
+  if (command == "qemu-args" || command == "doctor" || command == "bench") {
+    app.add_option("--memory-mib", a.memory_mib, "Size of the guest's memory")
+        ->check(CLI::Range(2, 1 << 24));
+  }
+  if (command == "qemu-args") {
+    app.add_option("--nics", a.nics, "How many NICs it has")->check(CLI::Range(0, 16));
+  }
+  if (command == "doctor") {
+    app.add_option("--plan", a.plan, "What protecting this guest needs on both sides");
+    app.add_option("--dirty-rate", a.dirty_pages_per_second, "Pages written a second, for --plan")
+        ->check(CLI::Range(1, 10000000));
+  }
+  if (command == "bench") {
+    app.add_option("--json", a.json_file, "Write the figures to this file");
+    app.add_option("--epochs", a.epochs, "Checkpoints a row")->check(CLI::Range(1, 1000000));
+  }
+  app.add_option("--timeout", a.timeout_ms, "Milliseconds to wait for an answer")
+      ->check(CLI::Range(1, 3600000));
+}
+
+void add_command(CLI::App& app, const Command& command, Arguments& arguments) {
+  CLI::App* sub = app.add_subcommand(command.name, command.help);
+  sub->fallthrough(false);
+  add_settings(*sub, command.takes, arguments);
+  add_own_options(*sub, command.name, arguments);
+  sub->add_option_function<std::string>(
+      "--config",
+      [&arguments](const std::string& file) {
+        arguments.config = file;
+        arguments.config_given = true;
+      },
+      fmt::format("Configuration (default: {})", kDefaultConfig));
+  if (*command.guests != '\0') sub->add_option(command.guests, arguments.guests)->type_name("");
+  sub->callback([&arguments, &command] { arguments.command = command.name; });
+}
+
+int usage_error(const std::string& cause, const std::string& remedy) {
+  return print_error(with_remedy(Code::invalid, cause, remedy));
+}
+
+// CLI11 knows no near misses.
+std::string suggestion(int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return "`ftctl --help` lists the commands";
+  std::vector<std::string> names{"demo"};
+  for (const Command& command : kCommands) names.emplace_back(command.name);
+  if (std::find(names.begin(), names.end(), argv[1]) != names.end()) {
+    return fmt::format("`ftctl {} --help` lists its options", argv[1]);
+  }
+  return fmt::format("did you mean `ftctl {}`? `ftctl --help` lists the commands",
+                     nearest(argv[1], names));
+}
+
+}  // namespace
+
+std::optional<int> parse(int argc, char** argv, Arguments& arguments) {
+  CLI::App app(
+      "ftctl protects virtual machines: a second host carries on when the first one dies.");
+  app.name("ftctl");
+  app.footer(
+      std::string("  demo                        Show it: two hosts, a guest, a failure\n\n") +
+      kExitCodesHelp);
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "ftctl " FTCTL_VERSION);
+  for (const Command& command : kCommands) add_command(app, command, arguments);
+  // What stands after "--" belongs to QEMU; CLI11 would take it for arguments of ours.
+  int own = argc;
+  for (int i = 1; i < argc && own == argc; ++i) {
+    if (std::string_view(argv[i]) == "--") own = i;
+  }
+  for (int i = own + 1; i < argc; ++i) arguments.command_line.emplace_back(argv[i]);
+  try {
+    app.parse(own, argv);
+  } catch (const CLI::CallForHelp& help) {
+    app.exit(help);
+    return kFine;
+  } catch (const CLI::CallForAllHelp& help) {
+    app.exit(help);
+    return kFine;
+  } catch (const CLI::CallForVersion& version) {
+    app.exit(version);
+    return kFine;
+  } catch (const CLI::ParseError& error) {
+    return usage_error(error.what(), suggestion(argc, argv));
+  }
+  if (own != argc && arguments.command != "run") {
+    return usage_error("only `ftctl run` takes a command line after --",
+                       "leave it out, or use `ftctl run`");
+  }
+  return std::nullopt;
+}
+
+namespace {
+
+Status apply_given(const Arguments& arguments, Settings& settings) {
+  for (const auto& [option, texts] : arguments.given) {
+    FT_TRY(set_from_text(settings, *find_key(option), texts));
+  }
+  return {};
+}
+
+bool is_spec(const std::string& guest) {
+  return guest.starts_with("qemu:") || guest.starts_with("memory:");
+}
+
+}  // namespace
+
+Result<Settings> settings_for(const Arguments& arguments, const Config& config,
+                              const std::string& guest) {
+  Settings settings = config.common;
+  if (is_spec(guest)) {
+    settings.guest = guest;
+  } else if (const auto section = config.guests.find(guest); section != config.guests.end()) {
+    settings = section->second;
+  } else if (!guest.empty() && guest != settings.name) {
+    std::vector<std::string> names;
+    for (const auto& [name, unused] : config.guests) names.push_back(name);
+    return failure(with_remedy(
+        Code::not_found, fmt::format("no guest {} in {}", guest, arguments.config),
+        names.empty() ? "name it by its specification: qemu:FILE.json or qemu:pid=N,qmp=PATH"
+                      : fmt::format("did you mean `{}`?", nearest(guest, names))));
+  }
+  FT_TRY(apply_given(arguments, settings));
+  if (settings.state_dir.empty()) settings.state_dir = default_state_dir();
+  return settings;
+}
+
+}  // namespace libft::ftctl

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// ftctl's command line: which commands there are, and what was asked. Parsing only; main thread.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config.h"
+
+namespace libft::ftctl {
+
+struct Arguments {
+  std::string command;
+  std::vector<std::string> guests;        // What stands after the command without a dash.
+  std::vector<std::string> command_line;  // After "--".
+  std::map<std::string, std::vector<std::string>> given;  // Options of settings.h, by name.
+  std::string config = kDefaultConfig;
+  bool config_given = false;
+  bool json = false, watch = false, follow = false;
+  std::string json_file;  // bench --json FILE
+  std::string plan;       // doctor --plan GUEST
+  int memory_mib = 1024;
+  int epochs = 0;                     // bench: 0: as many as make sense.
+  int dirty_pages_per_second = 5000;  // doctor --plan
+  int nics = 1;                       // qemu-args
+  int timeout_ms = 30000;
+};
+
+// The exit code when there is nothing more to do: help, version, or a usage error (printed).
+std::optional<int> parse(int argc, char** argv, Arguments& arguments);
+
+// The settings for one guest of the command line, a name or a specification; for "" what stands in
+// no guest's section.
+Result<Settings> settings_for(const Arguments& arguments, const Config& config,
+                              const std::string& guest);
+
+}  // namespace libft::ftctl

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "daemon.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+
+#include <algorithm>
+
+#include "format.h"
+#include "report.h"
+
+namespace libft::ftctl {
+
+namespace {
+
+constexpr int kLookEveryMs = 200;
+constexpr Nanos kHandOverPatience = std::chrono::seconds{30};
+
+unsigned terminal_columns() {
+  winsize size{};
+  return ::ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+}  // namespace
+
+Result<Descriptor> take_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, number);
+  if (::pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) return failure(system_error("sigmask"));
+  ::signal(SIGPIPE, SIG_IGN);
+  Descriptor fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd.valid()) return failure(system_error("signalfd"));
+  return fd;
+}
+
+Daemon::Daemon(Host& host, Logger& log, Descriptor signals, std::string state_dir)
+    : host_(host),
+      log_(log),
+      signals_(std::move(signals)),
+      stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      state_dir_(std::move(state_dir)) {}
+
+Daemon::~Daemon() {
+  events_.close();
+  control_.reset();
+  for (Served& served : served_) {
+    if (served.switchboard != nullptr) served.switchboard->remove(served.guest);
+  }
+}
+
+Status Daemon::add(const Settings& settings, const GuestId& guest,
+                   std::unique_ptr<Session> session) {
+  Served& served = served_.emplace_back();
+  served.settings = settings;
+  served.guest = guest;
+  served.session = std::move(session);
+  if (!settings.epochs_log.empty()) {
+    served.epochs_log.reset(std::fopen(settings.epochs_log.c_str(), "ae"));
+    if (!served.epochs_log) return system_error("epochs log " + settings.epochs_log);
+  }
+  FT_ASSIGN(served.switchboard, host_.switchboard(settings));
+  served.switchboard->add(guest, *served.session);
+  look_at(served);
+  return {};
+}
+
+Status Daemon::listen(const std::string& control_path) {
+  FT_ASSIGN(control_, ControlServer::open(control_path, [this](const Json& request,
+                                                               const ControlServer::Reply& reply) {
+              answer(request, reply);
+            }));
+  log_.write(LogLevel::info, "ftctl", fmt::format("control socket {}", control_path));
+  return {};
+}
+
+int Daemon::run() {
+  serving_ = true;
+  while (!all_ended()) {
+    wait_for_something();
+    for (Served& served : served_) {
+      deliver(served);
+      look_at(served);
+    }
+    show_progress();
+    signalfd_siginfo signal{};
+    std::uint64_t stops = 0;
+    if (::read(signals_.get(), &signal, sizeof signal) == sizeof signal) {
+      log_.write(LogLevel::info, "ftctl",
+                 fmt::format("{}: leaving", ::strsignal(static_cast<int>(signal.ssi_signo))));
+      return leave();
+    }
+    if (::read(stop_.get(), &stops, sizeof stops) == sizeof stops) return leave();
+  }
+  return result();
+}
+
+void Daemon::wait_for_something() {
+  std::vector<pollfd> waits{{signals_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
+  for (const Served& served : served_) {
+    if (!served.end) waits.push_back({served.session->poll_fd(), POLLIN, 0});
+  }
+  ::poll(waits.data(), waits.size(), kLookEveryMs);
+}
+
+void Daemon::deliver(Served& served) {
+  served.session->process([&](const SessionEvent& event) { take_event(served, event); });
+}
+
+void Daemon::take_event(Served& served, const SessionEvent& event) {
+  if (event.name == "epoch") {
+    if (!served.epochs_log) return;
+    std::fprintf(served.epochs_log.get(), "%s\n", event.json.c_str());
+    std::fflush(served.epochs_log.get());
+    return;
+  }
+  const double at_s = std::chrono::duration<double>(event.at.since_start).count();
+  Json record{
+      {"at_s", at_s}, {"guest", served.guest.name()}, {"event", event.name}, {"text", event.text}};
+  events_.add(std::move(record));
+}
+
+// The state of a session decides what becomes of its guest here; events are for people.
+void Daemon::look_at(Served& served) {
+  if (served.end) return;
+  const SessionStatus status = served.session->status();
+  switch (status.role) {
+    case Role::primary:
+      served.was_primary = true;
+      store(served, status);
+      return;
+    case Role::backup: return;
+    case Role::ended: finish(served, kFine, "the guest ended"); return;
+    case Role::fenced:
+      if (served.handing_over) {
+        finish(served, kFine, fmt::format("the guest was handed over to {}", status.peer));
+      } else {
+        finish(served, kFenced, "fenced: another host owns the guest; it was stopped here");
+      }
+      return;
+    case Role::failed:
+      if (!served.was_primary) {
+        finish(served, kFailed, status.detail);
+      } else if (!served.told_failed) {
+        // The guest may run, and its network ends with this process: so this process stays.
+        served.told_failed = true;
+        log_.write(LogLevel::error, served.guest.name(), "no longer protected: " + status.detail);
+      }
+      return;
+  }
+}
+
+// For a restarted ftctl: from the moment at which this replica is the owner.
+void Daemon::store(Served& served, const SessionStatus& status) {
+  if (served.stored && served.stored->self == status.self) return;
+  const GuestProcess process = host_.process(served.guest);
+  GuestState state;
+  state.name = served.guest.name();
+  state.host = status.host;
+  state.self = status.self;
+  state.ftctl = this_process();
+  state.guest = process.process;
+  state.qmp = process.qmp;
+  state.argv = process.argv;
+  state.spec = served.settings.guest;
+  if (const Status wrote = write_state(state_dir_, state); !wrote) {
+    log_.write(LogLevel::warning, served.guest.name(),
+               "a restarted ftctl will not find the guest: " + wrote.message());
+  }
+  if (served.stored) remove_state(state_dir_, *served.stored);
+  served.stored = state;
+}
+
+void Daemon::finish(Served& served, int code, const std::string& why) {
+  served.end = code;
+  deliver(served);
+  if (served.stored) remove_state(state_dir_, *served.stored);
+  served.stored.reset();
+  log_.write(code == kFine ? LogLevel::info : LogLevel::error, served.guest.name(), why);
+}
+
+void Daemon::show_progress() {
+  std::string line;
+  for (const Served& served : served_) {
+    if (!served.end && line.empty()) {
+      line = progress_line(served.session->status(), terminal_columns());
+    }
+  }
+  log_.progress(line);
+}
+
+bool Daemon::all_ended() const {
+  return std::all_of(served_.begin(), served_.end(),
+                     [](const Served& served) { return served.end.has_value(); });
+}
+
+int Daemon::result() const {
+  int worst = kFine;
+  for (const Served& served : served_) worst = std::max(worst, served.end.value_or(kFine));
+  return worst;
+}
+
+// The guest's frames pass through this process, so that its network stops when this process ends.
+// Therefore a protected guest is moved to its backup first. One without a backup runs on, unheard,
+// until the next `ftctl protect` finds it by its state file.
+int Daemon::leave() {
+  for (Served& served : served_) {
+    if (served.end || !served.session->status().is_protected) continue;
+    served.handing_over = true;
+    log_.write(LogLevel::info, served.guest.name(), "switching over to the backup before leaving");
+    if (const Status wish = served.session->switch_over(); !wish) {
+      log_.write(LogLevel::warning, served.guest.name(), "no switch-over: " + wish.message());
+      served.handing_over = false;
+    }
+  }
+  const auto until = std::chrono::steady_clock::now() + kHandOverPatience;
+  const auto handing_over = [](const Served& served) { return served.handing_over && !served.end; };
+  while (std::any_of(served_.begin(), served_.end(), handing_over) &&
+         std::chrono::steady_clock::now() < until) {
+    wait_for_something();
+    for (Served& served : served_) {
+      deliver(served);
+      look_at(served);
+    }
+    signalfd_siginfo again{};
+    if (::read(signals_.get(), &again, sizeof again) == sizeof again) break;  // Impatient: at once.
+  }
+  for (const Served& served : served_) {
+    if (served.end || !served.was_primary) continue;
+    log_.write(
+        LogLevel::warning, served.guest.name(),
+        served.stored && served.stored->guest.pid > 0
+            ? fmt::format("the guest runs on as process {} without a network; `ftctl protect` "
+                          "with the same options takes it up again",
+                          served.stored->guest.pid)
+            : std::string("the guest lived in this process and ends with it"));
+  }
+  return result();
+}
+
+}  // namespace libft::ftctl

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The Daemon is an ftctl that protects or stands by: it owns the sessions of this process, delivers
+// their events, answers the control socket, keeps the state files, and ends in an orderly way.
+// The main thread calls everything; control requests come on threads of the ControlServer.
+#pragma once
+
+#include <cstdio>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "control.h"
+#include "event_book.h"
+#include "logger.h"
+#include "wiring.h"
+
+namespace libft::ftctl {
+
+// Blocks the signals that the Daemon takes from a descriptor. Before any thread is started, so that
+// all of them inherit it.
+Result<Descriptor> take_signals();
+
+class Daemon {
+ public:
+  Daemon(Host& host, Logger& log, Descriptor signals, std::string state_dir);
+  ~Daemon();
+
+  // Takes a session over; it is served until it ends.
+  Status add(const Settings& settings, const GuestId& guest, std::unique_ptr<Session> session);
+
+  // Opens the control socket. Before a guest is started, so that a conflict costs nothing; until
+  // run() it answers that ftctl is starting.
+  Status listen(const std::string& control_path);
+
+  // Serves until all guests have ended, or a signal or `ftctl stop`. Returns the exit code.
+  int run();
+
+ private:
+  struct Closer {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  struct Served {
+    Settings settings;
+    GuestId guest;
+    std::unique_ptr<Session> session;
+    Switchboard* switchboard = nullptr;
+    std::unique_ptr<std::FILE, Closer> epochs_log;
+    std::optional<GuestState> stored;
+    bool was_primary = false;
+    std::atomic<bool> handing_over = false;  // On purpose: that it is fenced then is success.
+    bool told_failed = false;
+    std::optional<int> end;  // The exit code, once there is nothing more to serve.
+  };
+
+  void wait_for_something();
+  void deliver(Served& served);
+  void take_event(Served& served, const SessionEvent& event);
+  void look_at(Served& served);
+  void store(Served& served, const SessionStatus& status);
+  void finish(Served& served, int code, const std::string& why);
+  void show_progress();
+  bool all_ended() const;
+  int leave();
+  int result() const;
+
+  void answer(const Json& request, const ControlServer::Reply& reply);
+  Json answer_status_request(const Json& request);
+  Json answer_wish(const std::string& command, const Json& request);
+  void answer_events(const Json& request, const ControlServer::Reply& reply);
+  Result<Served*> find(const Json& request);
+
+  Host& host_;
+  Logger& log_;
+  Descriptor signals_;
+  Descriptor stop_;  // An eventfd, for `ftctl stop`.
+  std::string state_dir_;
+  EventBook events_;
+  std::list<Served> served_;  // Complete before run(); sessions stay until the destructor.
+  std::atomic<bool> serving_ = false;
+  std::unique_ptr<ControlServer> control_;  // Last: its threads use all of the above.
+};
+
+}  // namespace libft::ftctl

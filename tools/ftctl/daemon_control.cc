@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What a running ftctl answers on its control socket.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "daemon.h"
+#include "report.h"
+
+namespace libft::ftctl {
+
+namespace {
+
+Nanos patience_of(const Json& request) {
+  return Millis{
+      std::clamp<std::int64_t>(request.value("patience_ms", std::int64_t{30000}), 1, 3'600'000)};
+}
+
+Json text_or_error(const Result<std::string>& text) {
+  return text ? Json{{"ok", true}, {"text", *text}} : error_answer(text.error());
+}
+
+Json accepted_or_error(const Status& status) {
+  return status.ok() ? Json{{"ok", true}} : error_answer(status);
+}
+
+}  // namespace
+
+void Daemon::answer(const Json& request, const ControlServer::Reply& reply) {
+  const std::string command = request["command"].get<std::string>();
+  if (!serving_) {
+    reply(error_answer(Status(Code::busy, "this ftctl is just starting")));
+  } else if (command == "status" || command == "list") {
+    reply(answer_status_request(request));
+  } else if (command == "events") {
+    answer_events(request, reply);
+  } else if (command == "stop") {
+    const std::uint64_t one = 1;
+    const bool told = ::write(stop_.get(), &one, sizeof one) == sizeof one;
+    reply(told ? Json{{"ok", true}} : error_answer(system_error("stop")));
+  } else {
+    reply(answer_wish(command, request));
+  }
+}
+
+Json Daemon::answer_status_request(const Json& request) {
+  const std::string wanted = request.value("guest", "");
+  Json guests = Json::array();
+  for (const Served& served : served_) {
+    if (!wanted.empty() && served.guest.name() != wanted) continue;
+    guests.push_back(Json::parse(to_json(served.session->status()), nullptr, false));
+  }
+  return Json{{"ok", true}, {"pid", ::getpid()}, {"version", FTCTL_VERSION}, {"guests", guests}};
+}
+
+Result<Daemon::Served*> Daemon::find(const Json& request) {
+  const std::string wanted = request.value("guest", "");
+  Served* found = nullptr;
+  for (Served& served : served_) {
+    if (!wanted.empty() && served.guest.name() != wanted) continue;
+    if (found != nullptr) {
+      return failure(with_remedy(Code::invalid, "several guests are handled here", "name one"));
+    }
+    found = &served;
+  }
+  if (found != nullptr) return found;
+  return failure(with_remedy(Code::not_found, fmt::format("no guest {} here", wanted),
+                             "`ftctl list` shows which there are"));
+}
+
+Json Daemon::answer_wish(const std::string& command, const Json& request) {
+  const auto found = find(request);
+  if (!found) return error_answer(found.error());
+  Served& served = **found;
+  Session& session = *served.session;
+  if (command == "switchover") {
+    // Before the wish, so that its end cannot be seen first.
+    const bool before = served.handing_over.exchange(true);
+    const Status wish = session.switch_over();
+    if (!wish) served.handing_over = before;
+    return accepted_or_error(wish);
+  }
+  if (command == "failover") {
+    const Status permitted = host_.permit(served.settings, served.guest, session.status());
+    return accepted_or_error(permitted.ok() ? session.fail_over() : permitted);
+  }
+  if (command == "unprotect") {
+    const Status permitted = host_.permit(served.settings, served.guest, session.status());
+    return accepted_or_error(permitted.ok() ? session.unprotect() : permitted);
+  }
+  if (command == "verify") return text_or_error(session.verify(patience_of(request)));
+  if (command == "test-failover") return text_or_error(session.test_failover(patience_of(request)));
+  return error_answer(with_remedy(
+      Code::invalid, fmt::format("unknown command {}", command),
+      "status, list, events, switchover, failover, test-failover, verify, unprotect, stop"));
+}
+
+void Daemon::answer_events(const Json& request, const ControlServer::Reply& reply) {
+  const std::string wanted = request.value("guest", "");
+  const bool follow = request.value("follow", false);
+  std::uint64_t from = 0;
+  do {
+    const EventBook::Page page = events_.read(from, follow ? Millis{1000} : Millis{0});
+    if (page.missed > 0 && from > 0 && !reply(Json{{"ok", true}, {"missed", page.missed}})) {
+      return;
+    }
+    for (const Json& event : page.events) {
+      if (!wanted.empty() && event["guest"] != wanted) continue;
+      if (!reply(Json{{"ok", true}, {"event", event}})) return;
+    }
+    from = page.next;
+    // An empty line of life: it fails once the client has gone, which ends the loop.
+    if (page.closed || (follow && page.events.empty() && !reply(Json{{"ok", true}}))) break;
+  } while (follow);
+  reply(Json{{"ok", true}, {"end", true}});
+}
+
+}  // namespace libft::ftctl

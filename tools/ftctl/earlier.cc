@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "earlier.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "report.h"
+
+namespace libft::ftctl {
+
+namespace {
+
+Decision refuse(Decision decision, Code code, const std::string& cause, const std::string& remedy) {
+  decision.kind = Decision::Kind::refuse;
+  decision.why = with_remedy(code, cause, remedy);
+  return decision;
+}
+
+Decision new_life(Decision decision, const OwnershipRecord& record) {
+  decision.kind = Decision::Kind::new_life;
+  decision.from = record.owner;
+  return decision;
+}
+
+Decision without_record(const std::string& guest, Decision decision,
+                        const std::vector<Remains>& remains) {
+  const auto living = std::find_if(remains.begin(), remains.end(),
+                                   [](const Remains& one) { return one.guest_lives; });
+  if (living == remains.end()) {
+    decision.kind = Decision::Kind::first;
+    return decision;
+  }
+  return refuse(
+      std::move(decision), Code::refused,
+      fmt::format("guest {} lives here as process {}, and its record is missing", guest,
+                  living->state.guest.pid),
+      fmt::format("restore the record; or, if no other host runs the guest, remove {} and "
+                  "the guest's process",
+                  living->state.file));
+}
+
+// The record names an owner whose guest does not run here.
+Decision owned_elsewhere(const std::string& guest, Decision decision, bool own_life_is_over,
+                         const OwnershipRecord& record, bool anew) {
+  if (anew || (own_life_is_over && record.in_sync.size() <= 1)) {
+    return new_life(std::move(decision), record);
+  }
+  if (!decision.stop.empty()) {
+    decision.kind = Decision::Kind::fenced;
+    decision.why = with_remedy(
+        Code::fenced, fmt::format("guest {} is owned by {} now", guest, to_string(record.owner)),
+        "the old guest here was stopped; `ftctl standby` makes this host its backup");
+    return decision;
+  }
+  if (own_life_is_over) {
+    return refuse(
+        std::move(decision), Code::refused,
+        fmt::format("the life of guest {} on this host is over, and a backup holds its state",
+                    guest),
+        "let the backup carry on (`ftctl failover` there), or begin anew with --anew");
+  }
+  return refuse(
+      std::move(decision), Code::refused,
+      fmt::format("guest {} is owned by {}", guest, to_string(record.owner)),
+      "run `ftctl standby` here to be its backup; or, if that life of it is over for good, "
+      "begin anew with --anew");
+}
+
+}  // namespace
+
+Decision decide(const std::string& guest, const std::vector<Remains>& remains,
+                const ReadAnswer& answer, bool anew) {
+  Decision decision;
+  for (const Remains& one : remains) {
+    if (!one.guest_lives) decision.discard.push_back(one.state);
+  }
+  if (answer.outcome == ReadAnswer::Outcome::unknown) {
+    return refuse(
+        std::move(decision), Code::timeout,
+        fmt::format("the arbiter does not say who owns guest {}: {}", guest, answer.detail),
+        "see that it answers (`ftctl doctor --arbiter SPEC`), then try again; a guest that "
+        "runs here is left as it is, its output held");
+  }
+  if (answer.outcome == ReadAnswer::Outcome::missing) {
+    return without_record(guest, std::move(decision), remains);
+  }
+  const OwnershipRecord& record = answer.record;
+  const auto owner = std::find_if(remains.begin(), remains.end(), [&](const Remains& one) {
+    return one.state.self == record.owner;
+  });
+  const bool owned_here = owner != remains.end();
+  for (const Remains& one : remains) {
+    const bool is_owner = one.state.self == record.owner && !record.ended;
+    if (one.guest_lives && !is_owner) decision.stop.push_back(one.state);
+  }
+  if (record.ended) return new_life(std::move(decision), record);
+  if (owned_here && owner->guest_lives) {
+    decision.kind = Decision::Kind::reattach;
+    decision.attach = owner->state;
+    decision.from = record.owner;
+    return decision;
+  }
+  return owned_elsewhere(guest, std::move(decision), owned_here, record, anew);
+}
+
+}  // namespace libft::ftctl

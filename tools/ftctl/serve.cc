@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The commands that serve guests until they end: protect, run and standby.
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "commands.h"
+#include "daemon.h"
+#include "earlier.h"
+#include "report.h"
+
+namespace libft::ftctl {
+
+namespace {
+
+Status check_failover_choice(const Settings& settings) {
+  if (!settings.arbiter.empty() || settings.manual_failover) return {};
+  return with_remedy(
+      Code::refused, "two hosts need somebody to decide which of them owns the guest",
+      "choose one: --arbiter etcd:URL (automatic failover); --arbiter file:DIRECTORY (automatic, "
+      "on "
+      "storage that both hosts share, or both replicas on one host); --manual-failover (a person "
+      "decides with `ftctl failover`)");
+}
+
+Result<GuestId> name_of(Settings& settings) {
+  if (settings.name.empty() && settings.guest.ends_with(".json")) {
+    settings.name =
+        std::filesystem::path(settings.guest.substr(settings.guest.find(':') + 1)).stem();
+  }
+  if (settings.name.empty()) {
+    return failure(with_remedy(Code::invalid, "the guest has no name", "give it one with --name"));
+  }
+  auto id = GuestId::from_name(settings.name);
+  if (!id) return failure(Code::invalid, id.error().message());
+  return id;
+}
+
+struct Wanted {
+  Settings settings;
+  GuestId id;
+};
+
+Result<Wanted> wanted_guest(const Arguments& arguments, const Config& config,
+                            const std::string& guest) {
+  Wanted wanted;
+  FT_ASSIGN(wanted.settings, settings_for(arguments, config, guest));
+  FT_ASSIGN(wanted.id, name_of(wanted.settings));
+  FT_TRY(check_failover_choice(wanted.settings));
+  return wanted;
+}
+
+// What every serving process has, in the order in which it comes about.
+struct Process {
+  Descriptor signals;
+  std::unique_ptr<Logger> log;
+  std::unique_ptr<Host> host;
+  std::unique_ptr<Daemon> daemon;  // Goes before the host.
+};
+
+Result<Process> start_process(const Settings& settings) {
+  Process process;
+  FT_ASSIGN(process.signals, take_signals());
+  FT_ASSIGN(process.log, Logger::open(settings.log_file, settings.verbose));
+  FT_TRY(ensure_state_dir(settings.state_dir));
+  FT_ASSIGN(process.host, Host::make(*process.log));
+  process.daemon = std::make_unique<Daemon>(*process.host, *process.log, std::move(process.signals),
+                                            settings.state_dir);
+  const std::string control = settings.control.empty()
+                                  ? fmt::format("{}/ftctl-{}.sock", settings.state_dir, ::getpid())
+                                  : settings.control;
+  FT_TRY(process.daemon->listen(control));
+  return process;
+}
+
+Result<std::vector<Remains>> remains_of(Process& process, const Wanted& wanted) {
+  std::vector<std::string> notes;
+  std::vector<Remains> remains;
+  for (GuestState& state : read_states(wanted.settings.state_dir, wanted.id.name(), notes)) {
+    if (alive(state.ftctl) && state.ftctl.pid != ::getpid()) {
+      return failure(with_remedy(
+          Code::refused,
+          fmt::format("ftctl process {} runs guest {} already", state.ftctl.pid, wanted.id.name()),
+          "`ftctl status` shows it; a second replica on one host needs a "
+          "--state-dir of its own"));
+    }
+    const bool lives = alive(state.guest);
+    remains.push_back({std::move(state), lives});
+  }
+  for (const std::string& note : notes) process.log->write(LogLevel::warning, "ftctl", note);
+  return remains;
+}
+
+// The record decides; nothing here is stopped or forgotten before it was read.
+Result<Decision> look_back(Process& process, const Wanted& wanted) {
+  FT_ASSIGN(const std::vector<Remains> remains, remains_of(process, wanted));
+  const ReadAnswer record = process.host->read_record(wanted.settings, wanted.id);
+  Decision decision = decide(wanted.id.name(), remains, record, wanted.settings.anew);
+  if (decision.kind == Decision::Kind::refuse) return decision;
+  for (const GuestState& state : decision.stop) {
+    process.log->write(
+        LogLevel::warning, wanted.id.name(),
+        fmt::format("stopping process {}: this life of the guest ({}) is not its owner "
+                    "any more",
+                    state.guest.pid, to_string(state.self)));
+    FT_TRY(kill_process(state.guest, Millis{10000}));
+    remove_state(wanted.settings.state_dir, state);
+  }
+  for (const GuestState& state : decision.discard) remove_state(wanted.settings.state_dir, state);
+  return decision;
+}
+
+Status protect_guest(Process& process, const Wanted& wanted,
+                     const std::vector<std::string>& command_line) {
+  FT_TRY(process.host->check(wanted.settings));
+  FT_ASSIGN(const Decision decision, look_back(process, wanted));
+  if (!decision.why.ok()) return decision.why;
+  // What another process may hold (a port) is taken before the guest is started.
+  FT_ASSIGN([[maybe_unused]] Switchboard * switchboard, process.host->switchboard(wanted.settings));
+  FT_ASSIGN(SessionParts parts, process.host->parts(wanted.settings, wanted.id, false));
+  GuestSource source{wanted.settings.guest, command_line, decision.attach};
+  FT_ASSIGN(Replica replica, process.host->open_guest(wanted.settings, wanted.id, source));
+  SessionOptions options = session_options(wanted.settings);
+  options.take_over_record =
+      decision.kind == Decision::Kind::reattach || decision.kind == Decision::Kind::new_life;
+  options.earlier = decision.from;
+  auto session = Session::protect(std::move(parts), std::move(replica), options);
+  if (!session) {
+    // A guest that was started for this is not left behind, running and unheard.
+    const bool started = !command_line.empty() || wanted.settings.guest.ends_with(".json");
+    if (started && !decision.attach) {
+      (void)kill_process(process.host->process(wanted.id).process, Millis{10000});
+    }
+    return session.error();
+  }
+  return process.daemon->add(wanted.settings, wanted.id, std::move(*session));
+}
+
+Status back_guest(Process& process, const Wanted& wanted) {
+  FT_TRY(process.host->check(wanted.settings));
+  if (wanted.settings.peer.empty()) {
+    return with_remedy(Code::invalid,
+                       fmt::format("guest {}: no primary is named", wanted.id.name()),
+                       "say where it listens: --peer ADDRESS:PORT");
+  }
+  FT_ASSIGN(const std::vector<Remains> remains, remains_of(process, wanted));
+  if (!remains.empty()) {
+    const ReadAnswer record = process.host->read_record(wanted.settings, wanted.id);
+    const Decision decision = decide(wanted.id.name(), remains, record, false);
+    if (decision.kind == Decision::Kind::reattach) {
+      return with_remedy(
+          Code::refused,
+          fmt::format("this host still owns guest {}, whose ftctl died", wanted.id.name()),
+          "`ftctl protect` takes it up again");
+    }
+    FT_ASSIGN([[maybe_unused]] const Decision done, look_back(process, wanted));
+  }
+  FT_ASSIGN(SessionParts parts, process.host->parts(wanted.settings, wanted.id, true));
+  FT_ASSIGN(auto session, Session::stand_by(std::move(parts), session_options(wanted.settings)));
+  return process.daemon->add(wanted.settings, wanted.id, std::move(session));
+}
+
+Result<std::vector<Wanted>> wanted_guests(const Arguments& arguments, const Config& config) {
+  std::vector<std::string> names = arguments.guests;
+  if (arguments.command == "standby") {
+    const auto given = arguments.given.find("name");
+    if (given != arguments.given.end()) {
+      names = {config.guests.contains(given->second.back()) ? given->second.back() : ""};
+    } else {
+      for (const auto& [name, unused] : config.guests) names.push_back(name);
+    }
+  }
+  if (arguments.command == "run" || (names.empty() && arguments.command == "standby")) names = {""};
+  if (names.empty()) {
+    return failure(
+        with_remedy(Code::invalid, "no guest was named",
+                    "ftctl protect qemu:FILE.json, qemu:pid=N,qmp=PATH, or a name in the "
+                    "configuration"));
+  }
+  std::vector<Wanted> all;
+  for (const std::string& name : names) {
+    FT_ASSIGN(Wanted wanted, wanted_guest(arguments, config, name));
+    all.push_back(std::move(wanted));
+  }
+  return all;
+}
+
+Status serve_all(Process& process, const Arguments& arguments, const std::vector<Wanted>& guests) {
+  for (const Wanted& wanted : guests) {
+    FT_TRY(arguments.command == "standby" ? back_guest(process, wanted)
+                                          : protect_guest(process, wanted, arguments.command_line));
+  }
+  return {};
+}
+
+int serve(const Arguments& arguments, const Config& config) {
+  const auto guests = wanted_guests(arguments, config);
+  if (!guests) return print_error(guests.error());
+  auto process = start_process(guests->front().settings);
+  if (!process) return print_error(process.error());
+  if (const Status started = serve_all(*process, arguments, *guests); !started) {
+    return print_error(started);
+  }
+  return process->daemon->run();
+}
+
+}  // namespace
+
+int protect_command(const Arguments& arguments, const Config& config) {
+  if (arguments.command == "run" && arguments.command_line.empty()) {
+    return print_error(with_remedy(Code::invalid, "no command line to run",
+                                   "ftctl run [options] -- qemu-system-x86_64 ..."));
+  }
+  return serve(arguments, config);
+}
+
+int standby_command(const Arguments& arguments, const Config& config) {
+  return serve(arguments, config);
+}
+
+}  // namespace libft::ftctl

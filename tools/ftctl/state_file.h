@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What a restarted ftctl must know about a guest whose ftctl died while the guest lived on: which
+// incarnation it was, and which process it is. One small JSON file a guest and life, in the state
+// directory. Any thread; one ftctl a file.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "libft/types.h"
+
+namespace libft::ftctl {
+
+// A process, told apart from a later one with the same number by the time at which it began.
+struct ProcessId {
+  pid_t pid = 0;
+  std::uint64_t start_ticks = 0;  // Field 22 of /proc/PID/stat.
+};
+ProcessId this_process();
+ProcessId process_of(pid_t pid);  // start_ticks 0: there is none.
+bool alive(const ProcessId& process);
+
+// SIGKILL by a pidfd that was compared with the start time after it was opened, so that no other
+// process of the same number can be hit; then waits for the end. ok when it was gone already.
+Status kill_process(const ProcessId& process, Nanos timeout);
+
+struct GuestState {
+  std::string name, host;
+  Incarnation self;
+  ProcessId ftctl;  // Who wrote it.
+  ProcessId guest;  // pid 0: the guest lives inside ftctl (memory guests).
+  std::string qmp;
+  std::vector<std::string> argv;
+  std::string spec;  // As the guest was named.
+  std::string file;  // Where it was read from; not stored.
+};
+
+Status write_state(const std::string& directory, const GuestState& state);
+void remove_state(const std::string& directory, const GuestState& state);
+// All that are readable; `notes` receives what was wrong with the others.
+std::vector<GuestState> read_states(const std::string& directory, const std::string& guest,
+                                    std::vector<std::string>& notes);
+
+// Makes the directory, mode 0700, and refuses one that belongs to somebody else.
+Status ensure_state_dir(const std::string& directory);
+
+}  // namespace libft::ftctl

@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "wiring.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <climits>
+#include <filesystem>
+#include <future>
+#include <map>
+#include <mutex>
+
+#include "failover/arbiter_thread.h"
+#include "failover/command_fence.h"
+#include "failover/heartbeat_detector.h"
+#include "failover/manual_arbiter.h"
+#include "failover/open_arbiter.h"
+#include "guest/qemu/arguments.h"
+#include "guest/qemu/tracker.h"
+#include "os/mmap_arena.h"
+#include "os/real_clock.h"
+#include "os/socket.h"
+#include "os/thread_pool.h"
+#include "report.h"
+#include "transport/transports.h"
+#include "wiring_memory.h"
+#include "wiring_qemu.h"
+
+namespace libft::ftctl {
+
+namespace {
+
+constexpr std::chrono::seconds kTurnedAwayWithin{3}, kConnectTimeout{2};
+constexpr std::string_view kTcp = "tcp:", kUnix = "unix:", kManual = "manual:";
+
+std::string with_scheme(const std::string& address) {
+  return address.starts_with(kTcp) || address.starts_with(kUnix) ? address
+                                                                 : std::string(kTcp) + address;
+}
+
+bool stays_on_this_host(const std::string& address) {
+  if (address.starts_with(kUnix)) return true;
+  const std::string where = address.substr(kTcp.size());
+  return where.starts_with("127.") || where.starts_with("[::1]") || where.starts_with("localhost:");
+}
+
+std::string arbiter_spec(const Settings& settings) {
+  if (!settings.arbiter.empty()) return settings.arbiter;
+  return fmt::format("{}{}/records", kManual, settings.state_dir);  // --manual-failover
+}
+
+Result<transport::Options> transport_options(const Settings& settings) {
+  transport::Options options;
+  options.insecure = settings.insecure;
+  if (settings.key_file.empty()) return options;
+  FT_ASSIGN(options.psk, transport::load_key(settings.key_file));
+  return options;
+}
+
+std::string heartbeat_key(const transport::Options& options) {
+  return options.psk ? transport::to_text(*options.psk) : std::string();
+}
+
+// As --listen, port + 1; a unix listener is for one host, where any loopback port will do.
+Result<std::vector<std::string>> heartbeat_addresses(const Settings& settings) {
+  if (!settings.heartbeat.empty()) return settings.heartbeat;
+  const std::string listen = with_scheme(settings.listen);
+  if (listen.starts_with(kUnix)) return std::vector<std::string>{"127.0.0.1:0"};
+  FT_ASSIGN(const os::HostPort where, os::parse_host_port(listen.substr(kTcp.size())));
+  const std::string host =
+      where.host.find(':') == std::string::npos ? where.host : "[" + where.host + "]";
+  const int port = where.port == 0 ? 0 : where.port + 1;
+  return std::vector<std::string>{
+      fmt::format("{}:{}", host.empty() ? "0.0.0.0" : host, port > 65535 ? 0 : port)};
+}
+
+std::string host_name(const Settings& settings) {
+  if (!settings.host.empty()) return settings.host;
+  char name[HOST_NAME_MAX + 1] = {};
+  ::gethostname(name, sizeof name - 1);
+  return name;
+}
+
+// Dials the peers in turn, whoever of them is the primary now, and remembers which one answered:
+// heartbeats go to that one.
+class Dialler {
+ public:
+  Dialler(const Settings& settings, const GuestId& guest, transport::Options options)
+      : guest_(guest), options_(std::move(options)), detector_(session_options(settings).detector) {
+    for (const std::string& peer : settings.peer) peers_.push_back(with_scheme(peer));
+    options_.connect_timeout = kConnectTimeout;  // There may be another peer to try.
+  }
+
+  // Beginning with the one that answered last, unless it turned us away: then that was no primary.
+  Result<std::unique_ptr<Transport>> dial() {
+    const auto now = std::chrono::steady_clock::now();
+    const bool turned_away = now - connected_at_ < kTurnedAwayWithin;
+    const std::size_t first = connected_ + (turned_away ? 1 : 0);
+    Status why(Code::not_found, "no peer is named");
+    for (std::size_t i = 0; i < peers_.size(); ++i) {
+      const std::size_t index = (first + i) % peers_.size();
+      auto transport = transport::open(peers_[index], options_);
+      if (transport) {
+        connected_ = index;
+        connected_at_ = std::chrono::steady_clock::now();
+        return transport;
+      }
+      why = transport.error().within(peers_[index]);
+    }
+    return failure(std::move(why));
+  }
+
+  Result<std::unique_ptr<Detector>> heartbeats(std::uint64_t token, std::uint16_t port) const {
+    std::vector<std::string> to{address_of(peers_[connected_], port)};
+    // A second address of the same primary is a second path; of a host that is no primary, a path
+    // that stays silent, which alone raises no suspicion.
+    for (std::size_t i = 0; i < peers_.size() && to.size() < 2; ++i) {
+      if (i != connected_) to.push_back(address_of(peers_[i], port));
+    }
+    return failover::dial_heartbeats(to, guest_, token, heartbeat_key(options_), detector_);
+  }
+
+ private:
+  static std::string address_of(const std::string& peer, std::uint16_t port) {
+    if (peer.starts_with(kUnix)) return fmt::format("127.0.0.1:{}", port);
+    const std::string where = peer.substr(kTcp.size());
+    return fmt::format("{}:{}", where.substr(0, where.rfind(':')), port);
+  }
+
+  GuestId guest_;
+  transport::Options options_;
+  DetectorOptions detector_;
+  std::vector<std::string> peers_;
+  // The connector's thread dials, and asks for heartbeats afterwards.
+  std::atomic<std::size_t> connected_ = 0;
+  std::chrono::steady_clock::time_point connected_at_{};
+};
+
+class RealHost final : public Host {
+ public:
+  explicit RealHost(Log& log) : log_(log) {}
+
+  Status check(const Settings& settings) const override;
+  ReadAnswer read_record(const Settings& settings, const GuestId& guest) override;
+  Result<Replica> open_guest(const Settings& settings, const GuestId& guest,
+                             const GuestSource& source) override;
+  Result<SessionParts> parts(const Settings& settings, const GuestId& guest, bool standby) override;
+  Result<Switchboard*> switchboard(const Settings& settings) override;
+  GuestProcess process(const GuestId& guest) const override;
+  Status permit(const Settings& settings, const GuestId& guest,
+                const SessionStatus& status) override;
+
+ private:
+  Result<Replica> open_standby(const Settings& settings, const GuestId& guest,
+                               const GuestInfo& primary);
+  Result<failover::HeartbeatHub*> hub(const Settings& settings);
+  Result<Replica> remember(const GuestId& guest, Result<OpenedQemu> opened);
+  std::shared_ptr<ReleaseGuard> guard(const GuestId& guest);
+  Status wire_backup(SessionParts& parts, const Settings& settings, const GuestId& guest);
+
+  Log& log_;
+  os::RealClock clock_;
+  os::ThreadPool pool_;
+  os::MmapArena arena_;
+  mutable std::mutex mutex_;  // The maps below: sessions' threads make standbys.
+  std::map<GuestId, GuestProcess> processes_;
+  std::map<GuestId, std::shared_ptr<ReleaseGuard>> guards_;
+  std::map<std::string, std::unique_ptr<Switchboard>> switchboards_;
+  std::map<std::string, std::unique_ptr<failover::HeartbeatHub>> hubs_;
+  std::atomic<unsigned> lives_ = 0;
+};
+
+Status RealHost::check(const Settings& settings) const {
+  std::vector<std::string> addresses = settings.peer;
+  addresses.push_back(settings.listen);
+  for (const std::string& address : addresses) {
+    if (!settings.key_file.empty() || settings.insecure) break;
+    if (stays_on_this_host(with_scheme(address))) continue;
+    return with_remedy(Code::refused,
+                       fmt::format("{} is not on this host, and there is no key", address),
+                       "make one with `ftctl keygen FILE`, copy it to both hosts and name it with "
+                       "--key-file; --insecure goes without");
+  }
+  if (auto options = transport_options(settings); !options) return options.error();
+  if (auto arbiter = failover::open_arbiter(arbiter_spec(settings)); !arbiter)
+    return arbiter.error();
+  if (auto fence = failover::open_fence(settings.fence.empty() ? "none" : settings.fence); !fence) {
+    return fence.error();
+  }
+  return {};
+}
+
+ReadAnswer RealHost::read_record(const Settings& settings, const GuestId& guest) {
+  auto arbiter = failover::open_arbiter(arbiter_spec(settings));
+  if (!arbiter) return {ReadAnswer::Outcome::unknown, {}, arbiter.error().message()};
+  failover::ArbiterThread thread(std::move(*arbiter));
+  auto promise = std::make_shared<std::promise<ReadAnswer>>();
+  auto answer = promise->get_future();
+  thread.post_read(guest, [promise](ReadAnswer read) { promise->set_value(std::move(read)); });
+  return answer.get();  // It has a deadline.
+}
+
+std::shared_ptr<ReleaseGuard> RealHost::guard(const GuestId& guest) {
+  const std::lock_guard lock(mutex_);
+  auto& guard = guards_[guest];
+  if (!guard) guard = std::make_shared<ReleaseGuard>(clock_);
+  return guard;
+}
+
+Result<Replica> RealHost::remember(const GuestId& guest, Result<OpenedQemu> opened) {
+  if (!opened) return failure(std::move(opened.error()));
+  const std::lock_guard lock(mutex_);
+  processes_[guest] = opened->process;
+  return std::move(opened->replica);
+}
+
+Result<Replica> RealHost::open_guest(const Settings& settings, const GuestId& guest,
+                                     const GuestSource& source) {
+  if (is_memory_guest(source.spec)) return open_memory_guest(source.spec);
+  return remember(guest, open_qemu(settings, guest, source, this->guard(guest), log_));
+}
+
+Result<Replica> RealHost::open_standby(const Settings& settings, const GuestId& guest,
+                                       const GuestInfo& primary) {
+  if (primary.driver == "memory") return open_memory_standby(primary);
+  return remember(guest,
+                  open_qemu_standby(settings, guest, primary, ++lives_, this->guard(guest), log_));
+}
+
+GuestProcess RealHost::process(const GuestId& guest) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = processes_.find(guest);
+  return found == processes_.end() ? GuestProcess{} : found->second;
+}
+
+Result<failover::HeartbeatHub*> RealHost::hub(const Settings& settings) {
+  FT_ASSIGN(const std::vector<std::string> addresses, heartbeat_addresses(settings));
+  FT_ASSIGN(const transport::Options options, transport_options(settings));
+  auto& hub = hubs_[fmt::format("{}", fmt::join(addresses, ","))];
+  if (!hub) {
+    auto opened = failover::HeartbeatHub::open(addresses, heartbeat_key(options));
+    if (!opened) return failure(opened.error().within("heartbeats"));
+    hub = std::move(*opened);
+  }
+  return hub.get();
+}
+
+Result<Switchboard*> RealHost::switchboard(const Settings& settings) {
+  const std::string address = with_scheme(settings.listen);
+  auto& switchboard = switchboards_[address];
+  if (!switchboard) {
+    FT_ASSIGN(const transport::Options options, transport_options(settings));
+    auto listener = transport::listen(address, options);
+    if (!listener) {
+      return failure(with_remedy(listener.error().code(),
+                                 listener.error().within("listen").message(),
+                                 "choose another address with --listen"));
+    }
+    log_.write(LogLevel::info, "ftctl", "listening on " + (*listener)->address());
+    switchboard = Switchboard::open(std::move(*listener), log_);
+  }
+  return switchboard.get();
+}
+
+Result<SessionParts> RealHost::parts(const Settings& settings, const GuestId& guest, bool standby) {
+  SessionParts parts{.guest = guest,
+                     .host = host_name(settings),
+                     .log = log_,
+                     .clock = clock_,
+                     .executor = pool_,
+                     .arena = arena_,
+                     .arbiter = nullptr,
+                     .fence = nullptr,
+                     .guard = this->guard(guest),
+                     .make_standby = nullptr,
+                     .dial = nullptr,
+                     .dial_heartbeats = nullptr,
+                     .expect_heartbeats = nullptr,
+                     .heartbeat_port = 0};
+  FT_ASSIGN(parts.arbiter, failover::open_arbiter(arbiter_spec(settings)));
+  FT_ASSIGN(parts.fence, failover::open_fence(settings.fence.empty() ? "none" : settings.fence));
+  FT_ASSIGN(failover::HeartbeatHub* const hub, this->hub(settings));
+  parts.heartbeat_port = hub->port();
+  parts.expect_heartbeats = [hub, guest, detector = session_options(settings).detector](
+                                std::uint64_t token) -> Result<std::unique_ptr<Detector>> {
+    return hub->expect(guest, token, detector);
+  };
+  if (standby) FT_TRY(wire_backup(parts, settings, guest));
+  return parts;
+}
+
+Status RealHost::wire_backup(SessionParts& parts, const Settings& settings, const GuestId& guest) {
+  FT_ASSIGN(transport::Options options, transport_options(settings));
+  const auto dialler = std::make_shared<Dialler>(settings, guest, std::move(options));
+  parts.dial = [dialler] { return dialler->dial(); };
+  parts.dial_heartbeats = [dialler](std::uint64_t token, std::uint16_t port) {
+    return dialler->heartbeats(token, port);
+  };
+  parts.make_standby = [this, settings, guest](const GuestInfo& primary) {
+    return open_standby(settings, guest, primary);
+  };
+  return {};
+}
+
+// The record as both sides know it: its owner is the primary, and both are in sync.
+Status RealHost::permit(const Settings& settings, const GuestId& guest,
+                        const SessionStatus& status) {
+  const std::string spec = arbiter_spec(settings);
+  if (!spec.starts_with(kManual) || status.peer.empty()) return {};
+  FT_ASSIGN(const Incarnation peer, incarnation_from_string(status.peer));
+  OwnershipRecord record;
+  record.generation = status.generation;
+  record.owner = status.role == Role::primary ? status.self : peer;
+  record.in_sync = {record.owner, status.role == Role::primary ? peer : status.self};
+  return failover::ManualArbiter(spec.substr(kManual.size())).permit(guest, record);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Host>> Host::make(Log& log) { return std::make_unique<RealHost>(log); }
+
+SessionOptions session_options(const Settings& settings) {
+  SessionOptions options;
+  options.adaptive = !settings.fixed;
+  options.interval = Millis{settings.interval};
+  options.floor = Millis{settings.floor};
+  options.idle = Millis{std::max(settings.idle, settings.interval)};
+  options.inflight_max = static_cast<std::uint32_t>(settings.inflight);
+  options.staging_bytes = static_cast<std::size_t>(settings.staging_mib) << 20;
+  if (settings.reference_mib >= 0) {
+    options.reference_bytes_max = static_cast<std::uint64_t>(settings.reference_mib) << 20;
+  }
+  options.automatic_failover = !settings.manual_failover && !settings.arbiter.starts_with(kManual);
+  options.head_start = Millis{settings.head_start};
+  options.arbiter_timeout = Millis{settings.arbiter_timeout};
+  options.detector.interval = Millis{settings.heartbeat_interval};
+  options.detector.missed_max = static_cast<std::uint32_t>(settings.heartbeat_missed);
+  return options;
+}
+
+std::vector<TrackerReport> trackers() {
+  std::vector<TrackerReport> reports;
+  for (const qemu::TrackerProbe& probe : qemu::probe_trackers()) {
+    reports.push_back({probe.name, probe.reason, probe.advice, probe.works, probe.scan_ms_per_gib});
+  }
+  return reports;
+}
+
+AcceleratorReport accelerator() {
+  const std::string name = qemu::choose_accelerator();
+  return {name, name == "kvm"
+                    ? "/dev/kvm opens and the processor has vmx or svm"
+                    : "no processor support (vmx, svm) or /dev/kvm does not open: software "
+                      "emulation"};
+}
+
+Result<std::string> generate_key() {
+  FT_ASSIGN(const transport::Key key, transport::make_key());
+  return transport::to_text(key) + "\n";
+}
+
+Result<std::string> qemu_arguments(const std::string& name, const Settings& settings,
+                                   std::uint64_t memory_mib, unsigned nics) {
+  const std::string base = fmt::format("{}/{}", settings.state_dir, name);
+  qemu::HostPaths paths{base + ".qmp", {}};
+  for (unsigned i = 0; i < nics; ++i) {
+    paths.nics.push_back({fmt::format("{}.nic{}", base, i), fmt::format("{}.gate{}", base, i)});
+  }
+  return qemu::qemu_args(memory_mib << 20, paths, preload_object());
+}
+
+Status probe_arbiter(const std::string& spec) {
+  FT_ASSIGN(auto arbiter, failover::open_arbiter(spec));
+  FT_ASSIGN(const GuestId nobody, GuestId::from_name("ftctl-doctor"));
+  failover::ArbiterThread thread(std::move(arbiter));
+  auto promise = std::make_shared<std::promise<ReadAnswer>>();
+  auto answer = promise->get_future();
+  thread.post_read(nobody, [promise](ReadAnswer read) { promise->set_value(std::move(read)); });
+  const ReadAnswer read = answer.get();
+  if (read.outcome != ReadAnswer::Outcome::unknown) return {};
+  return Status(Code::io, read.detail);
+}
+
+std::string preload_object() {
+  std::error_code error;
+  const auto here = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  // Installed, beside ftctl, or in a build folder.
+  for (const char* place :
+       {"../lib/libft", "../lib/x86_64-linux-gnu/libft", ".", "../../src/guest/qemu"}) {
+    const auto file = (here / place / "libft-preload.so").lexically_normal();
+    if (std::filesystem::exists(file, error)) return file.string();
+  }
+  return {};
+}
+
+}  // namespace libft::ftctl
