@@ -103,13 +103,19 @@ void Replica::schedule_wake() {
   std::optional<Time> at;
   if (primary_) at = primary_->wake_at();
   if (backup_) at = backup_->wake_at();
-  if (!at || (wake_ && *wake_ <= *at && *wake_ > now())) return;
-  wake_ = std::max(*at, now() + std::chrono::microseconds{100});
-  host_.later(*wake_ - now(), [this, due = *wake_] {
+  if (!at) return;
+  // What is overdue is tried again after a while: it waits for an answer, not for time.
+  const Time due = std::max(*at, now() + (*at <= now() ? Nanos{Millis{2}} : Nanos{0}));
+  if (wake_ && *wake_ <= due) return;
+  wake_ = due;
+  host_.later_unposted(due - now(), [this, due] {
     if (wake_ != due) return;
-    wake_.reset();
-    if (primary_) add(primary_->on_tick(now()));
-    if (backup_) add(backup_->on_tick(now()));
+    host_.post([this, due] {
+      if (wake_ != due) return;
+      wake_.reset();
+      if (primary_) add(primary_->on_tick(now()));
+      if (backup_) add(backup_->on_tick(now()));
+    });
   });
 }
 
