@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <utility>
 
 #include "os/random.h"
 #include "session/memory_hash.h"
@@ -487,22 +488,31 @@ void PrimaryRunner::on_round_done() {
 }
 
 // The backup tries a real device state in a throw-away instance, so that whether it loads is not
-// first learnt at a promotion.
+// first learnt at a promotion. The memory that belongs to it goes first: a state checks the virtio
+// rings that it finds there.
 void PrimaryRunner::probe() {
   auto& guest = *replica_.guest;
-  std::vector<std::byte> state;
+  const auto& info = guest.info();
+  std::vector<std::byte> state, copy;
+  copy.reserve((sync_->written.pages() + kSyncPagesAPiece) * info.page_bytes);
   Status status = guest.pause();
   if (status) {
-    status = guest.save_state();
+    PageSet meanwhile;
+    status = guest.take_written(meanwhile);
+    sync_->written.merge(meanwhile);
+    copy_pages(info, sync_->written, copy);
+    if (status) status = guest.save_state();
     const Status resumed = guest.resume();
     if (status) status = resumed;
   }
   if (status) status = guest.fetch_state(state);
   if (!status) return fail_sync(status.within("take a device state for the backup to try"));
-  connection_->send([this, state = std::move(state),
-                     generation = core_.record().generation](Transport& transport) {
-    return encoder_->encode_probe(generation, state,
-                                  [&](auto pieces) { return transport.send(pieces); });
+  connection_->send([this, pages = std::exchange(sync_->written, {}), copy = std::move(copy),
+                     state = std::move(state),
+                     generation = core_.record().generation](Transport& transport) -> Status {
+    const auto sink = [&](auto pieces) { return transport.send(pieces); };
+    FT_TRY(send_copied(replica_.guest->info(), pages, copy, generation, *encoder_, sink));
+    return encoder_->encode_probe(generation, state, sink);
   });
 }
 

@@ -43,6 +43,34 @@ Status send_round(const GuestInfo& info, const PageSet& pages, Generation genera
   return {};
 }
 
+void copy_pages(const GuestInfo& info, const PageSet& pages, std::vector<std::byte>& copy) {
+  for (const auto& run : pages.runs()) {
+    for (std::uint64_t done = 0; done < run.count;) {
+      const auto from = bytes_of(info, PageNo{run.first.value + done}, run.count - done);
+      if (from.empty()) return;
+      copy.insert(copy.end(), from.begin(), from.end());
+      done += from.size() / info.page_bytes;
+    }
+  }
+}
+
+Status send_copied(const GuestInfo& info, const PageSet& pages, std::span<const std::byte> copy,
+                   Generation generation, checkpoint::EpochEncoder& encoder,
+                   const checkpoint::FrameSink& sink) {
+  if (copy.size() != pages.pages() * info.page_bytes)
+    return Status(Code::internal, "the driver reported a page outside of the guest's memory");
+  for (const auto& run : pages.runs()) {
+    for (std::uint64_t done = 0; done < run.count;) {
+      const auto piece = std::min(kSyncPagesAPiece, run.count - done);
+      FT_TRY(encoder.encode_sync(generation, PageNo{run.first.value + done},
+                                 copy.first(piece * info.page_bytes), sink));
+      copy = copy.subspan(piece * info.page_bytes);
+      done += piece;
+    }
+  }
+  return {};
+}
+
 bool SyncRounds::converged(std::uint64_t written) {
   ++round_;
   return written <= pages_left_ || round_ >= rounds_max_;

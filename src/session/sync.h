@@ -21,6 +21,14 @@ PageSet all_pages(const GuestInfo& info);
 Status send_round(const GuestInfo& info, const PageSet& pages, Generation generation,
                   checkpoint::EpochEncoder& encoder, const checkpoint::FrameSink& sink);
 
+// Appends the bytes of `pages`, back to back. REQUIRES: all of them are the guest's.
+void copy_pages(const GuestInfo& info, const PageSet& pages, std::vector<std::byte>& copy);
+
+// The same as send_round for pages that were copied before.
+Status send_copied(const GuestInfo& info, const PageSet& pages, std::span<const std::byte> copy,
+                   Generation generation, checkpoint::EpochEncoder& encoder,
+                   const checkpoint::FrameSink& sink);
+
 // When to stop sending rounds.
 class SyncRounds {
  public:
