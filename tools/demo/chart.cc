@@ -118,10 +118,11 @@ std::string Chart::grid() const {
     out += fmt::format(
         "<line class=\"grid\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>", kLeft,
         kWidth - kRight, at_y(y), at_y(y));
-    out += fmt::format(
-        "<text class=\"tick\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{}{}</text>", kLeft - 6,
-        at_y(y) + 4, number(y), y == ys.back() ? " " + y_.unit : "");
+    out +=
+        fmt::format("<text class=\"tick\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>",
+                    kLeft - 6, at_y(y) + 4, number(y));
   }
+  out += fmt::format("<text class=\"tick\" x=\"4\" y=\"{:.1f}\">{}</text>", kTop - 12, y_.unit);
   for (const double x : xs) {
     out += fmt::format(
         "<line class=\"grid\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>", at_x(x),

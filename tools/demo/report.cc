@@ -22,7 +22,9 @@ body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,s
 main{max-width:1080px;margin:0 auto;padding:36px 24px 60px}
 h1{font-size:28px;line-height:1.2;margin:0 0 6px}h2{font-size:18px;margin:38px 0 2px}
 p{margin:4px 0 10px;color:var(--dim);max-width:76ch}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:12px;margin:22px 0}
+.tiles{display:grid;gap:12px;margin:12px 0}.three{margin-top:22px}
+.three{grid-template-columns:repeat(auto-fit,minmax(220px,1fr))}
+.six{grid-template-columns:repeat(auto-fit,minmax(150px,1fr))}.six b{font-size:20px}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 14px}
 .tile b{display:block;font-size:25px;line-height:1.25;font-variant-numeric:tabular-nums}
 .tile span{color:var(--dim);font-size:13px}.good b{color:var(--green)}.bad b{color:var(--red)}
@@ -50,7 +52,7 @@ std::string tile(std::string_view value, std::string_view label, std::string_vie
 std::string tiles(const RunResult& run) {
   const RunFigures f = figures_of(run);
   const auto verdict = [](bool good) { return good ? "good" : "bad"; };
-  std::string out = "<div class=\"tiles\">\n";
+  std::string out = "<div class=\"tiles three\">\n";
   out += tile(fmt::format("{}", run.writes_lost),
               fmt::format("of {} acknowledged writes lost", run.writes_acknowledged),
               verdict(run.writes_lost == 0));
@@ -59,6 +61,7 @@ std::string tiles(const RunResult& run) {
               verdict(run.outputs_contradicted == 0));
   out += tile(run.connection_survived ? "survived" : "lost", "the one TCP connection",
               verdict(run.connection_survived));
+  out += "</div>\n<div class=\"tiles six\">\n";
   out += tile(fmt::format("{:.0f} ms", run.client_gap_ms), "longest gap the client saw");
   out += tile(fmt::format("{:.0f} ms", run.detect_ms), "to notice the failure");
   out += tile(fmt::format("{:.1f} ms", run.arbitrate_ms), "to win the arbiter");

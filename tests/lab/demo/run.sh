@@ -1,0 +1,28 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# run.sh FTCTL CASE FOLDER: one run of the demo. CASE is a victim, or `etcd`. Exit code 77, with the
+# reason, where this machine cannot run it.
+set -euo pipefail
+
+ftctl=$1 case=$2 folder=$3
+skip() { echo "skipped: $*"; exit 77; }
+
+command -v qemu-system-x86_64 > /dev/null || skip "no qemu-system-x86_64 (apt-get install qemu-system-x86)"
+unshare -rn true 2> /dev/null || skip "neither root nor user namespaces here"
+[ -c /dev/net/tun ] || skip "no /dev/net/tun here"
+victim=$case arbiter=file
+if [ "$case" = etcd ]; then
+  command -v etcd > /dev/null || skip "no etcd (apt-get install etcd-server)"
+  victim=primary arbiter=etcd
+fi
+
+guest=$("$(dirname "$0")/../../../tools/lab/make-guest.sh" "$folder")
+json=$folder/demo-$case.json
+rm -f "$json"
+"$ftctl" demo --victim "$victim" --arbiter "$arbiter" --guest "$guest" --verbose \
+  --json "$json" --html "$folder/demo-$case.html"
+
+# The exit code said it already; this is what a script that reads the file relies on.
+for expected in '"writes_lost": 0' '"outputs_contradicted": 0' '"connection_survived": true'; do
+  grep -q "$expected" "$json" || { echo "$json lacks $expected"; exit 1; }
+done
