@@ -28,7 +28,8 @@ Primary::Primary(Incarnation self, OwnershipRecord record, Epoch next, PrimaryOp
     : self_(std::move(self)),
       record_(std::move(record)),
       options_(options),
-      captured_(Epoch{next.value - 1}),
+      issued_(Epoch{next.value - 1}),
+      captured_(issued_),
       acknowledged_(captured_),
       released_{record_.generation, captured_},
       releasable_(released_),
@@ -111,13 +112,14 @@ void Primary::observe(Time now) {
 void Primary::take(Actions& actions, TakeCheckpoint order) {
   capturing_ = true;
   output_waiting_ = false;
+  issued_ = order.id.epoch;  // Also when it fails: the gate may have sealed under this number.
   if (order.stay_paused) final_ = order.id.epoch;
   actions.push_back(order);
 }
 
 void Primary::maybe_checkpoint(Time now, Actions& actions) {
   if (!checkpointing() || !room()) return;
-  TakeCheckpoint order{.id = {record_.generation, captured_.next()}};
+  TakeCheckpoint order{.id = {record_.generation, issued_.next()}};
   if (state_ == PrimaryState::protecting && (switch_wanted_ || guest_ended_)) {
     order.stay_paused = true;
     order.guest_ended = guest_ended_;
@@ -289,6 +291,16 @@ Actions Primary::on_backup(Time now, const wire::Hello& hello) {
   acknowledged_ = captured_;  // Nothing is in flight on the new connection.
   output_waiting_ = output_waiting_ || released_.epoch < captured_;
   actions.push_back(Tell{"reconnected", to_string(hello.newest_complete)});
+  if (captured_.value - hello.newest_complete.epoch.value >= options_.epochs_held_max) {
+    // The gate is full of epochs that this backup will never hold under their own numbers, and the
+    // one that would cover them cannot be sealed: the guest would wait for ever.
+    gone_why_ = "the gate cannot hold the epoch that would replace those lost with the connection";
+    if (state_ == PrimaryState::protecting) {
+      remove_peer(actions, gone_why_);
+      return actions;
+    }
+    peer_gone_ = true;
+  }
   if (state_ == PrimaryState::protecting) {
     actions.push_back(SendMessage{wire::Joined{record_.generation}, record_.generation});
     if (final_ && hello.newest_complete.epoch < *final_) {  // Capture the last epoch once more.
@@ -305,8 +317,8 @@ Actions Primary::on_sync_converged(Time now) {
   observe(now);
   if (state_ != PrimaryState::syncing) return actions;
   state_ = PrimaryState::joining;
-  first_ = captured_.next();
-  take(actions, {.id = {record_.generation, captured_.next()}, .begin_hold = true});
+  first_ = issued_.next();
+  take(actions, {.id = {record_.generation, issued_.next()}, .begin_hold = true});
   return actions;
 }
 

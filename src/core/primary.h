@@ -134,6 +134,7 @@ class Primary {
   std::string gone_why_;
 
   Epoch first_;                     // Completes the image of the backup that is joining.
+  Epoch issued_;                    // The newest number given to a checkpoint.
   Epoch captured_, acknowledged_;   // acknowledged_: under any generation; only for the window.
   EpochId released_, releasable_;   // releasable_: acknowledged under the record's generation.
   std::optional<Epoch> final_;      // The last epoch before a hand-over or the guest's end.
