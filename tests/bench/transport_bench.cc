@@ -26,6 +26,7 @@ Ends connect(const std::string& address, const Options& options) {
   });
   if (auto accepted = (*listener)->accept()) ends.server = std::move(*accepted);
   if (ends.server != nullptr) (void)ends.server->send({});  // The handshake.
+  client.join();
   return ends;
 }
 
