@@ -63,6 +63,8 @@ Time Primary::wake_at() const {
     at = std::min(at, handed_over_at_ + options_.handover_patience);
   if (state_ == PrimaryState::protecting && !peer_connected_)
     at = std::min(at, disconnected_at_ + options_.reconnect_patience);
+  if (peer_connected_ && inflight() > 0 && checkpointing())
+    at = std::min(at, progress_at_ + options_.ack_patience);
   if (checkpointing() && room())
     at = std::min(at, next_checkpoint(options_.interval, last_, output_waiting_));
   return at;
@@ -79,7 +81,8 @@ Primary::Welcome Primary::consider(const wire::Hello& hello) const {
   if (!same)
     return {false, false, fmt::format("busy: {} is the backup of this guest", to_string(*peer_))};
   if (peer_connected_) return {false, false, "busy: this backup is connected already"};
-  if (state_ != PrimaryState::adding && state_ != PrimaryState::protecting)
+  const bool handing_over = state_ == PrimaryState::handing_over && guest_lost_;
+  if (state_ != PrimaryState::adding && state_ != PrimaryState::protecting && !handing_over)
     return {false, false, fmt::format("busy: {}", to_string(state_))};
   // Its image must be of our stream, and no older than what the world has seen.
   if (hello.image_of != self_ || hello.newest_complete.epoch < released_.epoch ||
@@ -131,7 +134,29 @@ void Primary::maybe_checkpoint(Time now, Actions& actions) {
 void Primary::release(Actions& actions) {
   if (confirm_ || attempt_ || releasable_ <= released_) return;
   released_ = releasable_;
-  actions.push_back(ReleaseOutput{released_});
+  actions.push_back(ReleaseOutput{as_captured(released_.epoch)});
+}
+
+// The gate knows epochs by the names under which they were sealed. An epoch sealed before the record
+// changed keeps its older generation, and gates order by generation first: "through 4.40" would let
+// out 3.41, which nobody has acknowledged.
+EpochId Primary::as_captured(Epoch epoch) const {
+  return {epoch <= older_.epoch ? older_.generation : record_.generation, epoch};
+}
+
+void Primary::expect_ack(Time now) {
+  if (inflight() == 0 || !peer_connected_) progress_at_ = now;
+}
+
+bool Primary::ack_overdue(Time now) const {
+  return peer_connected_ && inflight() > 0 && now - progress_at_ >= options_.ack_patience &&
+         (state_ == PrimaryState::joining || state_ == PrimaryState::adding ||
+          state_ == PrimaryState::protecting);
+}
+
+void Primary::ask_to_take_over(Actions& actions, Epoch through) {
+  actions.push_back(
+      SendMessage{wire::SwitchOver{{record_.generation, through}}, record_.generation});
 }
 
 // From here on nothing is released, and nothing else attempted, until a definite answer.
@@ -208,6 +233,7 @@ void Primary::settle_final(Actions& actions) {
 
 // Our own swap landed.
 void Primary::definite(Time now, Actions& actions) {
+  older_ = {record_.generation, capturing_ ? captured_.next() : captured_};
   record_ = attempt_->to;
   attempt_.reset();
   ask_at_.reset();
@@ -225,9 +251,7 @@ void Primary::definite(Time now, Actions& actions) {
         handed_over_at_ = now;
         ask_at_ = now + options_.ask_again;
         actions.push_back(DiscardOutput{});
-        actions.push_back(
-            SendMessage{wire::SwitchOver{{record_.generation, acknowledged_}}, record_.generation});
-        return;
+        return ask_to_take_over(actions, acknowledged_);
       }
       return maybe_checkpoint(now, actions);
     case PrimaryState::removing:
@@ -262,6 +286,12 @@ Actions Primary::on_tick(Time now) {
     remove_peer(actions, "the backup did not reconnect in time");
     return actions;
   }
+  if (ack_overdue(now)) {
+    const std::string why = "the backup acknowledges nothing";
+    actions.push_back(DropPeer{why});
+    for (auto& action : on_disconnected(now, why)) actions.push_back(std::move(action));
+    return actions;
+  }
   if (ask_at_ && now >= *ask_at_ && !question_out_) {
     ask_at_.reset();
     question_out_ = true;
@@ -288,6 +318,11 @@ Actions Primary::on_backup(Time now, const wire::Hello& hello) {
   }
   // The same backup is back with its image: what it lacks goes with the next epoch.
   peer_connected_ = true;
+  progress_at_ = now;
+  if (state_ == PrimaryState::handing_over) {  // It may never have heard that it is to take over.
+    ask_to_take_over(actions, hello.newest_complete.epoch);
+    return actions;
+  }
   acknowledged_ = captured_;  // Nothing is in flight on the new connection.
   output_waiting_ = output_waiting_ || released_.epoch < captured_;
   actions.push_back(Tell{"reconnected", to_string(hello.newest_complete)});
@@ -359,6 +394,7 @@ Actions Primary::on_captured(Time now, EpochId id, LastCheckpoint last) {
   Actions actions;
   observe(now);
   capturing_ = false;
+  expect_ack(now);
   last_ = last;
   captured_ = id.epoch;
   return actions;
@@ -393,6 +429,7 @@ Actions Primary::on_ack(Time now, EpochId id) {
     for (auto& action : on_disconnected(now, "protocol violation")) actions.push_back(action);
     return actions;
   }
+  if (id.epoch > acknowledged_) progress_at_ = now;
   acknowledged_ = std::max(acknowledged_, id.epoch);
   if (id.generation != record_.generation) return actions;  // Covers nothing under this one.
   if (state_ == PrimaryState::joining && id.epoch >= first_) {
@@ -500,8 +537,7 @@ Actions Primary::on_guest_lost(Time now, const std::string& why) {
     handed_over_at_ = now;
     ask_at_ = now + options_.ask_again;
     actions.push_back(DiscardOutput{});
-    actions.push_back(
-        SendMessage{wire::SwitchOver{{record_.generation, acknowledged_}}, record_.generation});
+    ask_to_take_over(actions, acknowledged_);
   } else if (state_ == PrimaryState::syncing || state_ == PrimaryState::joining) {
     go_solo(actions, why);
   }

@@ -55,6 +55,9 @@ struct PrimaryOptions {
   Nanos handover_patience = Millis{3000}; // How long the backup may take to take over.
   // How long a backup whose heart beats may be without a connection before the guest runs alone.
   Nanos reconnect_patience = Millis{2000};
+  // How long a connected backup may take to acknowledge anything of what was sent; then it is made
+  // to connect anew. Bytes that never arrive whole make no noise of their own.
+  Nanos ack_patience = Millis{10000};
   // This long without an event means that this replica stood still and may have been replaced: the
   // arbiter is asked before anything more is released. The detector's limit.
   Nanos stall_limit = Millis{150};
@@ -113,6 +116,10 @@ class Primary {
   void maybe_checkpoint(Time now, Actions& actions);
   void take(Actions& actions, TakeCheckpoint order);
   void release(Actions& actions);
+  EpochId as_captured(Epoch epoch) const;
+  void expect_ack(Time now);
+  bool ack_overdue(Time now) const;
+  void ask_to_take_over(Actions& actions, Epoch through);
   void attempt(Actions& actions, PrimaryState next, OwnershipRecord to);
   OwnershipRecord successor(bool with_peer, bool ended) const;
   void remove_peer(Actions& actions, const std::string& why);
@@ -133,6 +140,7 @@ class Primary {
   bool peer_gone_ = false;          // Suspected while a swap was out: act when it is answered.
   std::string gone_why_;
 
+  EpochId older_;                   // The newest epoch ordered before the record last changed.
   Epoch first_;                     // Completes the image of the backup that is joining.
   Epoch issued_;                    // The newest number given to a checkpoint.
   Epoch captured_, acknowledged_;   // acknowledged_: under any generation; only for the window.
@@ -148,6 +156,7 @@ class Primary {
   bool confirm_ = false;            // Stood still: ask before releasing.
   Time seen_;                       // The latest event.
   Time handed_over_at_, disconnected_at_;
+  Time progress_at_;                // When an acknowledgement last came, or began to be awaited.
 
   bool guest_ended_ = false, guest_lost_ = false;
   bool unprotect_wanted_ = false, switch_wanted_ = false;
