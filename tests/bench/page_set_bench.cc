@@ -61,6 +61,6 @@ void TakeWritten(benchmark::State& state) {
 BENCHMARK(PageSetFill)->Arg(500)->Arg(50000);
 BENCHMARK(PageSetMerge)->Arg(500)->Arg(50000);
 BENCHMARK(PageSetContains)->Arg(50000);
-BENCHMARK(TakeWritten)->Arg(500)->Arg(5000)->Arg(50000);
+BENCHMARK(TakeWritten)->Arg(500)->Arg(5000)->Arg(50000)->Iterations(100);
 
 }  // namespace
