@@ -66,6 +66,7 @@ std::string tiles(const RunResult& run) {
   out += tile(fmt::format("{:.0f} ms", run.detect_ms), "to notice the failure");
   out += tile(fmt::format("{:.1f} ms", run.arbitrate_ms), "to win the arbiter");
   out += tile(fmt::format("{:.1f} ms", run.takeover_ms), "from the grant to a running guest");
+  out += tile(fmt::format("{:.0f} ms", run.outage_ms), "in all, from failure to running");
   out += tile(fmt::format("{:.1f} / {:.1f} ms", f.stopped_p50, f.stopped_p99),
               "guest stopped, p50 / p99");
   out += tile(fmt::format("{:.1f} / {:.1f} ms", f.latency_p50, f.latency_p99),

@@ -38,7 +38,7 @@ std::uint64_t sum_of(const std::vector<RunResult>& runs, Get get) {
 }
 
 std::string row(std::string_view name, std::string_view value) {
-  return fmt::format("  {:<34} {}\n", name, value);
+  return fmt::format("  {:<38} {}\n", name, value);
 }
 
 std::string ms(double value) { return fmt::format("{:.1f}", value); }
@@ -179,6 +179,7 @@ std::string summary_text(const std::vector<RunResult>& runs) {
   both("detect", &RunResult::detect_ms);
   both("win the arbiter", &RunResult::arbitrate_ms);
   both("take over (grant to running)", &RunResult::takeover_ms);
+  both("all of it, from failure to running", &RunResult::outage_ms);
   both("longest gap the client saw", &RunResult::client_gap_ms);
   out += "\nWhat the world saw\n";
   const auto total = [&](std::uint64_t RunResult::*field) {
@@ -226,6 +227,7 @@ Json run_json(const RunResult& run) {
                {"arbitrate_ms", run.arbitrate_ms},
                {"takeover_ms", run.takeover_ms},
                {"load_ms", run.load_ms},
+               {"detect_plus_takeover_ms", run.outage_ms},
                {"client_gap_ms", run.client_gap_ms},
                {"writes_acknowledged", run.writes_acknowledged},
                {"writes_checked", run.writes_checked},
@@ -290,9 +292,8 @@ Json to_json(const std::vector<RunResult>& runs) {
   json["arbitrate_ms"] = med(&RunResult::arbitrate_ms);
   json["takeover_ms"] = med(&RunResult::takeover_ms);
   json["takeover_ms_max"] = worst(&RunResult::takeover_ms);
-  json["detect_plus_takeover_ms"] = median_of(runs, [](const RunResult& run) {
-    return run.detect_ms + run.arbitrate_ms + run.takeover_ms;
-  });
+  // Measured from end to end, so that what lies between the parts (the head start) is in it.
+  json["detect_plus_takeover_ms"] = med(&RunResult::outage_ms);
   json["client_gap_ms"] = med(&RunResult::client_gap_ms);
   json["client_gap_ms_max"] = worst(&RunResult::client_gap_ms);
   json["writes_acknowledged"] = sum(&RunResult::writes_acknowledged);

@@ -50,6 +50,7 @@ struct RunResult {
   std::vector<EpochSample> epochs;
 
   double detect_ms = 0, arbitrate_ms = 0, takeover_ms = 0, load_ms = 0;
+  double outage_ms = 0;  // From the failure to a guest that runs, or runs on, alone.
   double client_gap_ms = 0;
   double guest_clock_lag_ms = 0;      // Over the whole run.
   double lag_while_protected_ms = 0;  // Up to the failure.

@@ -101,8 +101,10 @@ class Run {
     return {};
   }
 
+  // The dead ftctl is reaped: its successor on that host looks whether it still lives.
   Status kill(Side side) {
     FT_ASSIGN(result_.killed, stage_.world->kill_host(side));
+    (side == Side::a ? stage_.primary : stage_.backup)->child.kill_and_reap();
     return {};
   }
 
@@ -239,7 +241,10 @@ class Run {
       mark(*suspected, "suspected");
     }
     const auto promoted = event_time(*survivor_, {"promoted", "unprotected"});
-    if (promoted) mark(*promoted, survivor_->side == Side::a ? "goes on alone" : "promoted");
+    if (promoted) {
+      result_.outage_ms = to_ms(*promoted - result_.killed);
+      mark(*promoted, survivor_->side == Side::a ? "goes on alone" : "promoted");
+    }
     if (const auto status = survivor_->status()) {
       result_.arbitrate_ms = status->value("arbitrate_ms", 0.0);
       result_.takeover_ms = status->value("takeover_ms", 0.0);
