@@ -4,12 +4,14 @@
 #include <fmt/format.h>
 
 #include "os/thread.h"
+#include "transport/close_after.h"
 
 namespace libft::session {
 namespace {
 
 constexpr std::size_t kBytesUnderWay = 64u << 20;  // Received and not yet handled.
 constexpr Nanos kBetweenDials = Millis{200};
+constexpr Nanos kWelcomePatience = std::chrono::seconds{15};
 
 }  // namespace
 
@@ -136,6 +138,7 @@ Status Connector::greet(Transport& transport, wire::FrameReader& reader, const S
 
 Result<wire::Message> Connector::first_message(Transport& transport, wire::FrameReader& reader,
                                                Generation& generation) {
+  const transport::CloseAfter deadline(transport, kWelcomePatience);
   for (;;) {
     FT_ASSIGN(auto frame, reader.next());
     if (frame) {

@@ -447,6 +447,10 @@ void PrimaryRunner::begin_sync() {
 }
 
 void PrimaryRunner::sync_round(const PageSet& pages) {
+  const auto total = all_pages(replica_.guest->info()).pages();
+  connection_->send(wire::encode(
+      wire::SyncRound{sync_->rounds.round() + 1, total - std::min(pages.pages(), total), total},
+      context_.parts.guest, core_.record().generation));
   connection_->send([this, pages, generation = core_.record().generation,
                      done = posting_.later([this] { on_round_done(); })](Transport& transport) {
     const auto& info = replica_.guest->info();

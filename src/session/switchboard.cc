@@ -9,6 +9,7 @@
 
 #include "libft/session.h"
 #include "os/thread.h"
+#include "transport/close_after.h"
 #include "wire/frame.h"
 
 namespace libft {
@@ -16,6 +17,7 @@ namespace {
 
 constexpr std::size_t kGreetersMax = 64;        // Connections that have not yet said for whom.
 constexpr std::size_t kHelloBytesMax = 1u << 20;
+constexpr Nanos kHelloPatience = std::chrono::seconds{10};  // The TLS handshake is in it.
 
 // Reads a connection until its first frame is whole, whatever guest it is for.
 struct Greeting {
@@ -100,7 +102,10 @@ class SwitchboardImpl final : public Switchboard {
   }
 
   void greet(Greeter& greeter) {
-    auto greeting = read_hello(*greeter.connection);
+    auto greeting = [&] {
+      const transport::CloseAfter deadline(*greeter.connection, kHelloPatience);
+      return read_hello(*greeter.connection);
+    }();
     const std::scoped_lock lock(mutex_);
     greeter.done = true;
     if (stopping_) return;
