@@ -223,7 +223,8 @@ void Replica::ask_swap(const OwnershipRecord& from, const OwnershipRecord& to) {
         host->post([this, question, stall, to, life, answer] {
           if (question != question_ || self_ != life) return;
           SwapAnswer told = answer;
-          answered(told.outcome != SwapOutcome::unknown, told.record, stall);
+          // Its own swap in the record: nobody can have been acknowledged under it before the stall.
+          answered(told.outcome != SwapOutcome::unknown, told.record, told.record == to ? stalls_ : stall);
           if (told.outcome == SwapOutcome::unknown && primary_ && to.in_sync.size() == 1 &&
               !to.ended && world_.is(Mutant::release_after_unknown_solo))
             told = {SwapOutcome::won, to, {}};
@@ -265,6 +266,7 @@ void Replica::ask_read() {
 
 void Replica::on_connection(ConnectionId connection, int peer, bool dialed) {
   if (dialed) {
+    if (connection != dialed_) return world_.network.close(connection, host_.index());
     dialing_ = false;
     const bool wants = backup_ && !connection_ && backup_->state() != core::BackupState::claiming &&
                        backup_->state() != core::BackupState::swapping &&
@@ -309,7 +311,7 @@ void Replica::on_bytes(ConnectionId connection, std::span<const std::byte> bytes
 void Replica::on_closed(ConnectionId connection) {
   strangers_.erase(connection);
   if (connection_ == connection) return connection_lost("the connection broke");
-  if (dialing_ && !connection_) {
+  if (dialing_ && !connection_ && connection == dialed_) {
     dialing_ = false;
     if (backup_) dial();
   }

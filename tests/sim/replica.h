@@ -151,6 +151,7 @@ class Replica {
   std::unique_ptr<checkpoint::EpochAssembler> assembler_;
   int next_to_dial_ = 0;
   bool dialing_ = false;
+  ConnectionId dialed_ = 0;
   bool welcomed_ = false;
   std::optional<checkpoint::CompleteEpoch> unapplied_;
   bool owner_resumed_ = true;

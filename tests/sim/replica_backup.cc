@@ -23,13 +23,13 @@ void Replica::dial() {
     do next_to_dial_ = (next_to_dial_ + 1) % kHosts;
     while (next_to_dial_ == host_.index());
     dialing_ = true;
-    world_.network.dial(host_.index(), next_to_dial_);
+    const ConnectionId dialed = world_.network.dial(host_.index(), next_to_dial_);
+    dialed_ = dialed;
     // A connection that nobody answers is given up.
-    host_.later(Millis{400}, [this] {
-      if (dialing_ && !connection_) {
-        dialing_ = false;
-        dial();
-      }
+    host_.later(Millis{400}, [this, dialed] {
+      if (!dialing_ || dialed_ != dialed || connection_) return;
+      dialing_ = false;
+      dial();
     });
   });
 }
