@@ -367,9 +367,9 @@ void BackupRunner::promote(const core::Promote& order) {
   detector_.reset();
   promoted_({order.record, core_.self(), core_.newest().epoch.next(), order.stay_paused});
   if (replica_.input) {
-    const auto delivered = inputs_.deliver(*replica_.input);
-    if (delivered)
-      context_.tell(LogLevel::info, "input_redelivered", fmt::format("{} frames", delivered), {});
+    const auto kept = inputs_.kept(), delivered = inputs_.deliver(*replica_.input);
+    context_.tell(LogLevel::info, "input_redelivered",
+                  fmt::format("{} of {} frames", delivered, kept), {});
   }
   context_.statistics.update(
       [&](SessionStatus& s) { s.takeover_ms = to_ms(context_.now() - granted); });

@@ -49,7 +49,8 @@ class InputMemory {
   Status keep(const wire::Frame& frame);
   void forget_through(Epoch complete);
   void clear();
-  // Delivers what is left, oldest first; returns how many.
+  std::size_t kept() const { return copies_.size(); }
+  // Delivers what is left, oldest first; returns how many the guest's NICs took.
   std::size_t deliver(InputTap& tap);
 
  private:
