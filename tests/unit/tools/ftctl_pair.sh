@@ -1,0 +1,71 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# ftctl_pair.sh FTCTL: protects a guest in memory with two ftctl processes on loopback, kills one,
+# sees the other take over, and the first find itself fenced; then a re-protection and an orderly end.
+ftctl=$1
+folder=$(mktemp -d) || exit 1
+mkdir "$folder/records"
+port=$((20000 + $$ % 20000))
+other=$((port + 2))
+pids=
+cleanup() {
+  [ -n "$pids" ] && kill -9 $pids 2>/dev/null
+  rm -rf "$folder"
+}
+trap cleanup EXIT
+fail() {
+  echo "FAILED: $1"
+  cat "$folder"/*.log
+  exit 1
+}
+# until_code CODE COMMAND...: repeats it until it ends so; 60 s at most.
+until_code() {
+  wanted=$1
+  shift
+  tries=0
+  while :; do
+    "$@" >"$folder/said" 2>&1
+    [ $? = "$wanted" ] && return 0
+    tries=$((tries + 1))
+    [ $tries -gt 300 ] && { cat "$folder/said"; fail "$* never ended with $wanted"; }
+    sleep 0.2
+  done
+}
+common="--name web --arbiter file:$folder/records"
+# Becomes ftctl, so that the process that is killed is the one that was started.
+start_primary() {
+  exec "$ftctl" protect memory:mib=16,pages=50 $common --host a --listen "tcp:127.0.0.1:$port" \
+    --state-dir "$folder/a" --epochs-log "$folder/epochs" >>"$folder/a.log" 2>&1
+}
+start_primary & primary=$!
+pids="$pids $primary"
+until_code 3 "$ftctl" status web --state-dir "$folder/a"
+"$ftctl" standby $common --host b --peer "127.0.0.1:$port" --listen "tcp:127.0.0.1:$other" \
+  --state-dir "$folder/b" >"$folder/b.log" 2>&1 & backup=$!
+pids="$pids $backup"
+until_code 0 "$ftctl" status web --state-dir "$folder/a"
+until_code 0 "$ftctl" status web --state-dir "$folder/b"
+"$ftctl" verify web --state-dir "$folder/a" || fail "verify"
+"$ftctl" test-failover web --state-dir "$folder/b" || fail "test-failover"
+"$ftctl" status nobody --state-dir "$folder/a" 2>/dev/null
+[ $? = 4 ] || fail "the status of a guest that is not there"
+"$ftctl" failover web --state-dir "$folder/a" 2>/dev/null
+[ $? = 6 ] || fail "a failover on the primary must be refused"
+[ -s "$folder/epochs" ] || fail "no epochs were logged"
+
+kill -9 "$primary"
+until_code 3 "$ftctl" status web --state-dir "$folder/b"   # Alone, and the owner.
+"$ftctl" list --state-dir "$folder/b" | grep -q 'web *primary' || fail "it did not take over"
+(start_primary)
+[ $? = 5 ] || fail "the old primary was not fenced"
+
+"$ftctl" standby $common --host a --peer "127.0.0.1:$other" --listen "tcp:127.0.0.1:$port" \
+  --state-dir "$folder/a" >"$folder/a2.log" 2>&1 & again=$!
+pids="$pids $again"
+until_code 0 "$ftctl" status web --state-dir "$folder/b"
+kill -TERM "$backup"
+wait "$backup" || fail "an orderly end after a switch-over is success"
+"$ftctl" list --state-dir "$folder/a" | grep -q 'web *primary' || fail "no switch-over on SIGTERM"
+"$ftctl" stop --state-dir "$folder/a" || fail "stop"
+wait "$again" || fail "stop ends ftctl in order"
+echo "protected, failed over, fenced, protected again, switched over"
