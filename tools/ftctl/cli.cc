@@ -127,7 +127,8 @@ int usage_error(const std::string& cause, const std::string& remedy) {
 
 // CLI11 knows no near misses.
 std::string suggestion(int argc, char** argv) {
-  if (argc < 2 || argv[1][0] == '-') return "`ftctl --help` lists the commands";
+  if (argc < 2 || argv[1][0] == '-' || argv[1][0] == '\0')
+    return "`ftctl --help` lists the commands";
   std::vector<std::string> names{"demo"};
   for (const Command& command : kCommands) names.emplace_back(command.name);
   if (std::find(names.begin(), names.end(), argv[1]) != names.end()) {

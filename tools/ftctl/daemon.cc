@@ -137,7 +137,7 @@ void Daemon::look_at(Served& served) {
     case Role::ended: finish(served, kFine, "the guest ended"); return;
     case Role::fenced:
       if (served.handing_over) {
-        finish(served, kFine, fmt::format("the guest was handed over to {}", status.peer));
+        finish(served, kFine, "handed over: " + status.detail);
       } else {
         finish(served, kFenced, "fenced: another host owns the guest; it was stopped here");
       }

@@ -36,9 +36,12 @@ void Daemon::answer(const Json& request, const ControlServer::Reply& reply) {
   } else if (command == "events") {
     answer_events(request, reply);
   } else if (command == "stop") {
+    // The answer first: what follows ends the connection.
+    reply(Json{{"ok", true}});
     const std::uint64_t one = 1;
-    const bool told = ::write(stop_.get(), &one, sizeof one) == sizeof one;
-    reply(told ? Json{{"ok", true}} : error_answer(system_error("stop")));
+    if (::write(stop_.get(), &one, sizeof one) != sizeof one) {
+      log_.write(LogLevel::error, "ftctl", system_error("stop").message());
+    }
   } else {
     reply(answer_wish(command, request));
   }

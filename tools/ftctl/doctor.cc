@@ -7,6 +7,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <filesystem>
@@ -75,7 +76,11 @@ std::vector<std::string> find_in_path(const std::string& prefix) {
   std::error_code error;
   for (std::string folder; std::getline(folders, folder, ':');) {
     for (const auto& entry : fs::directory_iterator(folder, error)) {
-      if (entry.path().filename().string().starts_with(prefix)) found.push_back(entry.path());
+      if (!entry.path().filename().string().starts_with(prefix)) continue;
+      // /bin is /usr/bin under another name on most systems.
+      const std::string file = fs::canonical(entry.path(), error);
+      if (!error && std::find(found.begin(), found.end(), file) == found.end())
+        found.push_back(file);
     }
   }
   return found;

@@ -46,11 +46,11 @@ Decision owned_elsewhere(const std::string& guest, Decision decision, bool own_l
   if (anew || (own_life_is_over && record.in_sync.size() <= 1)) {
     return new_life(std::move(decision), record);
   }
-  if (!decision.stop.empty()) {
+  if (!own_life_is_over && (!decision.stop.empty() || !decision.discard.empty())) {
     decision.kind = Decision::Kind::fenced;
     decision.why = with_remedy(
         Code::fenced, fmt::format("guest {} is owned by {} now", guest, to_string(record.owner)),
-        "the old guest here was stopped; `ftctl standby` makes this host its backup");
+        "what was left of it here was stopped; `ftctl standby` makes this host its backup");
     return decision;
   }
   if (own_life_is_over) {

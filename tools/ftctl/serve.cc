@@ -58,11 +58,26 @@ struct Process {
   std::unique_ptr<Daemon> daemon;  // Goes before the host.
 };
 
+// Sockets of ftctls that were killed.
+void remove_dead_sockets(const std::string& directory) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    int pid = 0, end = 0;
+    const std::string file = entry.path().filename();
+    if (std::sscanf(file.c_str(), "ftctl-%d.sock%n", &pid, &end) != 1 ||
+        static_cast<std::size_t>(end) != file.size()) {
+      continue;
+    }
+    if (process_of(pid).start_ticks == 0) std::filesystem::remove(entry.path(), error);
+  }
+}
+
 Result<Process> start_process(const Settings& settings) {
   Process process;
   FT_ASSIGN(process.signals, take_signals());
   FT_ASSIGN(process.log, Logger::open(settings.log_file, settings.verbose));
   FT_TRY(ensure_state_dir(settings.state_dir));
+  remove_dead_sockets(settings.state_dir);
   FT_ASSIGN(process.host, Host::make(*process.log));
   process.daemon = std::make_unique<Daemon>(*process.host, *process.log, std::move(process.signals),
                                             settings.state_dir);

@@ -183,6 +183,8 @@ Status RealHost::check(const Settings& settings) const {
                        "--key-file; --insecure goes without");
   }
   if (auto options = transport_options(settings); !options) return options.error();
+  // The records of --manual-failover are this host's own, as the state directory is.
+  if (settings.arbiter.empty()) FT_TRY(ensure_state_dir(settings.state_dir + "/records"));
   if (auto arbiter = failover::open_arbiter(arbiter_spec(settings)); !arbiter)
     return arbiter.error();
   if (auto fence = failover::open_fence(settings.fence.empty() ? "none" : settings.fence); !fence) {
