@@ -16,7 +16,9 @@ Result<std::unique_ptr<MemoryGate>> MemoryGate::create(const MemoryGateOptions& 
 
 bool MemoryGate::emit(std::span<const std::byte> bytes) {
   if (held_.full()) return false;
-  switch (held_.push({0, bytes})) {
+  const auto pushed = held_.push({0, bytes});
+  publish();
+  switch (pushed) {
     case HeldFrames::Pushed::no_room: return false;
     case HeldFrames::Pushed::first_waiting:
       if (waiting_) waiting_();
@@ -32,12 +34,20 @@ void MemoryGate::deliver_due() {
     deliver_(held_.front().bytes);
     held_.pop();
     ++released_;
+    publish();
   }
+}
+
+void MemoryGate::publish() {
+  frames_held_ = held_.frames();
+  bytes_held_ = held_.bytes();
 }
 
 GateLimits MemoryGate::limits() const {
   return {options_.epochs_held_max, options_.bytes_held_max};
 }
+
+Status MemoryGate::seal(EpochId id) { return held_.seal(id); }
 
 Status MemoryGate::hold() {
   held_.hold();
@@ -50,7 +60,10 @@ Status MemoryGate::release(EpochId id) {
   return {};
 }
 
-void MemoryGate::discard() { discarded_ += held_.discard(); }
+void MemoryGate::discard() {
+  discarded_ += held_.discard();
+  publish();
+}
 
 Status MemoryGate::open() {
   held_.open();
@@ -60,8 +73,8 @@ Status MemoryGate::open() {
 
 GateStatistics MemoryGate::statistics() const {
   GateStatistics statistics;
-  statistics.packets_held = held_.frames();
-  statistics.bytes_held = held_.bytes();
+  statistics.packets_held = frames_held_;
+  statistics.bytes_held = bytes_held_;
   statistics.packets_released = released_;
   statistics.packets_discarded = discarded_;
   return statistics;

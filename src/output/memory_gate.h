@@ -4,6 +4,7 @@
 // without a thread: one thread calls everything, and delivery happens inside release() and open().
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 #include "output/held_frames.h"
@@ -31,7 +32,7 @@ class MemoryGate final : public OutputGate {
   GateLimits limits() const override;
   void set_waiting_sink(std::function<void()> sink) override { waiting_ = std::move(sink); }
   Status hold() override;
-  Status seal(EpochId id) override { return held_.seal(id); }
+  Status seal(EpochId id) override;
   Status release(EpochId id) override;
   void discard() override;
   Status open() override;
@@ -41,13 +42,14 @@ class MemoryGate final : public OutputGate {
   MemoryGate(const MemoryGateOptions& options, HeldFrames held, Deliver deliver)
       : options_(options), held_(std::move(held)), deliver_(std::move(deliver)) {}
   void deliver_due();
+  void publish();
 
   MemoryGateOptions options_;
   HeldFrames held_;
   Deliver deliver_;
   std::function<void()> waiting_;
-  std::uint64_t released_ = 0;
-  std::uint64_t discarded_ = 0;
+  // Read by statistics() on any thread; the rest belongs to the one that calls.
+  std::atomic<std::uint64_t> frames_held_{0}, bytes_held_{0}, released_{0}, discarded_{0};
 };
 
 }  // namespace libft::output

@@ -110,7 +110,6 @@ class PrimaryRunner {
   bool owner_paused_ = false;
   bool was_protected_ = false;
   Time paused_before_;
-  std::uint64_t bytes_before_ = 0;
 };
 
 }  // namespace libft::session
