@@ -148,7 +148,10 @@ Status protect_guest(Process& process, const Wanted& wanted,
     }
     return session.error();
   }
-  return process.daemon->add(wanted.settings, wanted.id, std::move(*session));
+  FT_TRY(process.daemon->add(wanted.settings, wanted.id, std::move(*session)));
+  // Its successor is stored by now.
+  if (decision.attach) remove_state(wanted.settings.state_dir, *decision.attach);
+  return {};
 }
 
 Status back_guest(Process& process, const Wanted& wanted) {
