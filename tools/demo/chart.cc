@@ -9,9 +9,9 @@
 namespace libft::demo {
 namespace {
 
-constexpr double kWidth = 1000, kLeft = 56, kRight = 14, kTop = 58, kBottom = 30;
+constexpr double kWidth = 1000, kLeft = 56, kRight = 14, kTop = 74, kBottom = 30;
 constexpr double kLabelRow = 16;
-constexpr std::size_t kLabelRows = 3;
+constexpr std::size_t kLabelRows = 4;
 
 double share(const Axis& axis, double value) {
   value = std::clamp(value, axis.from, axis.to);
@@ -101,8 +101,9 @@ void Chart::flag(double x, std::string_view label, std::string_view style) {
   const bool to_left = place + width > kWidth;
   const double from = to_left ? place - width : place;
   std::size_t row = 0;
-  while (row + 1 < kLabelRows && label_ends_[row] > from) ++row;
-  label_ends_[row] = from + width;
+  while (row < kLabelRows && label_ends_[row] > from) ++row;
+  if (row == kLabelRows) label = {}, row = kLabelRows - 1;  // No room: the line alone.
+  label_ends_[row] = std::max(label_ends_[row], from + width);
   const double y = kTop - 8 - kLabelRow * static_cast<double>(kLabelRows - 1 - row);
   flags_ += fmt::format(
       "<line class=\"flag {0}\" x1=\"{1:.1f}\" x2=\"{1:.1f}\" y1=\"{2:.1f}\" y2=\"{3:.1f}\"/>"

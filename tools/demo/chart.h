@@ -25,7 +25,8 @@ class Chart {
   void segment(double x1, double y1, double x2, double y2, std::string_view style);
   void bar(double x, double width_px, double y1, double y2, std::string_view style);
   void band(double x1, double x2, std::string_view style);
-  // A line from top to bottom with a label; labels that would overlap go to the next row.
+  // A line from top to bottom with a label; labels that would overlap go to the next row,
+  // and are left out where there is none.
   void flag(double x, std::string_view label, std::string_view style);
 
   std::string svg(std::string_view title) const;

@@ -158,7 +158,16 @@ int conclude(const DemoOptions& options, const Series& series, const std::string
   return good ? 0 : 1;
 }
 
+// What would else fail late and with a riddle.
+Status check_machine() {
+  if (::access("/dev/net/tun", R_OK | W_OK) == 0) return {};
+  return os::errno_status(
+      "open /dev/net/tun, which the guest's network needs (run as root, or allow it: modprobe tun; "
+      "chmod 666 /dev/net/tun)");
+}
+
 Result<int> run(DemoOptions options) {
+  FT_TRY(check_machine());
   FT_TRY(lab::become_namespace_root());
   FT_ASSIGN(Interrupt interrupt, Interrupt::take());
   if (options.ftctl.empty()) {

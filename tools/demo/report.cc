@@ -22,9 +22,9 @@ body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,s
 main{max-width:1080px;margin:0 auto;padding:36px 24px 60px}
 h1{font-size:28px;line-height:1.2;margin:0 0 6px}h2{font-size:18px;margin:38px 0 2px}
 p{margin:4px 0 10px;color:var(--dim);max-width:76ch}
-.tiles{display:grid;gap:12px;margin:12px 0}.three{margin-top:22px}
+.tiles{display:grid;gap:12px;margin:12px 0}
 .three{grid-template-columns:repeat(auto-fit,minmax(220px,1fr))}
-.six{grid-template-columns:repeat(auto-fit,minmax(150px,1fr))}.six b{font-size:20px}
+.five{grid-template-columns:repeat(auto-fit,minmax(160px,1fr))}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 14px}
 .tile b{display:block;font-size:25px;line-height:1.25;font-variant-numeric:tabular-nums}
 .tile span{color:var(--dim);font-size:13px}.good b{color:var(--green)}.bad b{color:var(--red)}
@@ -61,16 +61,19 @@ std::string tiles(const RunResult& run) {
               verdict(run.outputs_contradicted == 0));
   out += tile(run.connection_survived ? "survived" : "lost", "the one TCP connection",
               verdict(run.connection_survived));
-  out += "</div>\n<div class=\"tiles six\">\n";
+  out += "</div>\n<div class=\"tiles five\">\n";
   out += tile(fmt::format("{:.0f} ms", run.client_gap_ms), "longest gap the client saw");
   out += tile(fmt::format("{:.0f} ms", run.detect_ms), "to notice the failure");
   out += tile(fmt::format("{:.1f} ms", run.arbitrate_ms), "to win the arbiter");
   out += tile(fmt::format("{:.1f} ms", run.takeover_ms), "from the grant to a running guest");
   out += tile(fmt::format("{:.0f} ms", run.outage_ms), "in all, from failure to running");
+  out += "</div>\n<div class=\"tiles three\">\n";
   out += tile(fmt::format("{:.1f} / {:.1f} ms", f.stopped_p50, f.stopped_p99),
               "guest stopped, p50 / p99");
   out += tile(fmt::format("{:.1f} / {:.1f} ms", f.latency_p50, f.latency_p99),
               "a write while protected, p50 / p99");
+  out += tile(fmt::format("{:.1f} / {:.1f} ms", f.held_p50, f.held_p99),
+              "output held for the backup, p50 / p99");
   return out + "</div>\n";
 }
 

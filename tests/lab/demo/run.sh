@@ -9,7 +9,7 @@ skip() { echo "skipped: $*"; exit 77; }
 
 command -v qemu-system-x86_64 > /dev/null || skip "no qemu-system-x86_64 (apt-get install qemu-system-x86)"
 unshare -rn true 2> /dev/null || skip "neither root nor user namespaces here"
-[ -c /dev/net/tun ] || skip "no /dev/net/tun here"
+[ -r /dev/net/tun ] && [ -w /dev/net/tun ] || skip "/dev/net/tun is not there or not open to this user"
 victim=$case arbiter=file
 if [ "$case" = etcd ]; then
   command -v etcd > /dev/null || skip "no etcd (apt-get install etcd-server)"
