@@ -27,6 +27,10 @@ constexpr Nanos kAfterwards = seconds{2};  // Load after the failure, before the
 constexpr Nanos kAnswerPatience = seconds{30};
 constexpr int kExitFenced = 5;  // ftctl's, as documented.
 
+// In the order of Victim.
+constexpr const char* kFailures[] = {"host A dies", "host B dies", "the link is cut",
+                                     "host A stalls", "libft on A is killed"};
+
 class Run {
  public:
   Run(const RunParts& parts, int number, std::uint64_t seed, bool reprotect)
@@ -97,7 +101,7 @@ class Run {
       case Victim::libft: stage_.primary->child.kill_and_reap(); break;
     }
     result_.protection_ended = result_.killed;
-    mark(result_.killed, fmt::format("{} fails", to_string(options_.victim)));
+    mark(result_.killed, kFailures[static_cast<std::size_t>(options_.victim)]);
     return {};
   }
 
