@@ -242,7 +242,11 @@ Result<failover::HeartbeatHub*> RealHost::hub(const Settings& settings) {
   auto& hub = hubs_[fmt::format("{}", fmt::join(addresses, ","))];
   if (!hub) {
     auto opened = failover::HeartbeatHub::open(addresses, heartbeat_key(options));
-    if (!opened) return failure(opened.error().within("heartbeats"));
+    if (!opened) {
+      return failure(with_remedy(opened.error().code(),
+                                 opened.error().within("heartbeats").message(),
+                                 "choose another address with --heartbeat"));
+    }
     hub = std::move(*opened);
   }
   return hub.get();
