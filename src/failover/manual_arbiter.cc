@@ -48,9 +48,9 @@ SwapAnswer ManualArbiter::swap(const GuestId& guest, const OwnershipRecord& from
   if (now.record != from) return lost(now.record);
   if (!take_permit(guest, from))
     return unknown(
-        fmt::format("guest {} waits for a person: make sure that the other host is off, then run "
-                    "\"ftctl failover {} --i-know-the-other-side-is-dead\" here",
-                    guest.name(), guest.name()));
+        fmt::format("guest {0} waits for a person: make sure that the other host is off, then run "
+                    "`ftctl {1} {0}` here",
+                    guest.name(), to.owner == from.owner ? "unprotect" : "failover"));
   return folder_.swap(guest, from, to);
 }
 

@@ -25,7 +25,7 @@ Result<Key> key_from_text(std::string_view text) {
   if (!base::from_hex(text, key.bytes))
     return failure(Code::invalid,
                    "a key is one line of 64 hexadecimal digits; make one with: "
-                   "ftctl keygen > FILE");
+                   "ftctl keygen FILE");
   return key;
 }
 

@@ -20,7 +20,7 @@ using os::ScopedFd;
 using os::SocketAddress;
 
 constexpr std::string_view kRemedy =
-    "make a key once with 'ftctl keygen > FILE', copy it to the other host, and give both "
+    "make a key once with 'ftctl keygen FILE', copy it to the other host, and give both "
     "'--key-file FILE' (or '--insecure', if nobody else can reach this network)";
 
 Status needs_key(const std::string& what) {
