@@ -52,6 +52,14 @@ void append_protection(Arguments& arguments, const std::string& memory_id, std::
   append(arguments, {"-qmp", monitor(qmp), "-no-shutdown"});
 }
 
+// After the NICs, whose slots stay what they were without it.
+void append_agent(Arguments& arguments, const std::string& path) {
+  append(arguments, {"-chardev", fmt::format("socket,id=libft-agent,path={},server=on,wait=off",
+                                             escaped(path))});
+  append(arguments, {"-device", "virtio-serial-pci,id=libft-serial"});
+  append(arguments, {"-device", "virtserialport,chardev=libft-agent,name=org.qemu.guest_agent.0"});
+}
+
 Result<std::uint64_t> json_size(const Json& value) {
   if (value.is_number_unsigned()) return value.get<std::uint64_t>();
   if (value.is_string()) return memory_size(value.get<std::string>());
@@ -88,6 +96,10 @@ Status take_key(const std::string& key, const Json& value, QemuDescription& into
     FT_ASSIGN(into.memory_bytes, json_size(value));
     return {};
   }
+  if (key == "guest_agent" && value.is_boolean()) {
+    into.guest_agent = value.get<bool>();
+    return {};
+  }
   if (key == "nics") return take_nics(value, into.nics);
   if (key == "vcpus" && value.is_number_unsigned() && value.get<std::uint64_t>() <= 4096) {
     into.vcpus = value.get<std::uint32_t>();
@@ -100,10 +112,12 @@ Status take_key(const std::string& key, const Json& value, QemuDescription& into
     }
     return {};
   }
-  return Status(Code::invalid,
-                fmt::format("unknown key or wrong kind of value: \"{}\". Keys are binary, machine, "
-                            "accel, memory, vcpus, kernel, initrd, append, serial, nics, extra",
-                            key));
+  return Status(
+      Code::invalid,
+      fmt::format("unknown key or wrong kind of value: \"{}\". Keys are binary, machine, "
+                  "accel, memory, vcpus, kernel, initrd, append, serial, nics, guest_agent, "
+                  "extra",
+                  key));
 }
 
 }  // namespace
@@ -147,6 +161,10 @@ std::string choose_accelerator() {
   return kvm.valid() ? "kvm" : "tcg";
 }
 
+std::string agent_path(const HostPaths& paths) {
+  return paths.agent.empty() ? paths.qmp + ".agent" : paths.agent;
+}
+
 Result<Arguments> arguments_for(const QemuDescription& description, const HostPaths& paths) {
   if (paths.nics.size() != description.nics.size())
     return failure(Code::invalid, fmt::format("{} NICs, and sockets for {}: each NIC needs a gate",
@@ -169,6 +187,7 @@ Result<Arguments> arguments_for(const QemuDescription& description, const HostPa
     append(arguments, {"-device", fmt::format("{},netdev=net{}{}{}", nic.model, i,
                                               nic.mac.empty() ? "" : ",mac=", nic.mac)});
   }
+  if (description.guest_agent) append_agent(arguments, agent_path(paths));
   arguments.insert(arguments.end(), description.extra.begin(), description.extra.end());
   return arguments;
 }

@@ -40,6 +40,8 @@ struct QemuDescription {
   std::string append;
   std::string serial;  // File for the first serial port's output; empty: no output kept.
   std::vector<NicDescription> nics;
+  bool guest_agent =
+      false;        // A port for qemu-guest-agent, by which the guest's clock is corrected.
   Arguments extra;  // Further arguments, as they are.
 };
 // Every key optional; unknown keys are refused by name. Sizes as numbers of bytes or "128M".
@@ -52,7 +54,9 @@ std::string choose_accelerator();
 struct HostPaths {
   std::string qmp;  // Unix socket that QEMU listens on, for libft alone.
   std::vector<NicSockets> nics;
+  std::string agent{};  // Unix socket of the guest agent's port; empty: beside `qmp`, ".agent".
 };
+std::string agent_path(const HostPaths& paths);
 
 Result<Arguments> arguments_for(const QemuDescription& description, const HostPaths& paths);
 
@@ -69,6 +73,9 @@ Result<Arguments> wrap_arguments(const Arguments& original, const HostPaths& pat
 Arguments shape_of(const Arguments& running);
 // Names the -netdevs of `shape`, in order.
 std::vector<std::string> netdevs_of(const Arguments& shape);
+// The unix socket on which this QEMU listens for the client of the guest agent's port; empty where
+// it has none.
+std::string agent_socket_of(const Arguments& running);
 // Files that `shape` names and a standby must have too: kernel, initrd, firmware.
 std::vector<std::string> files_of(const Arguments& shape);
 

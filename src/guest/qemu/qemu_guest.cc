@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "guest/qemu/device_state.h"
+#include "guest/qemu/guest_clock.h"
 #include "guest/qemu/inspect.h"
 #include "guest/qemu/life.h"
 #include "guest/qemu/process_memory.h"
@@ -28,10 +29,11 @@ namespace {
 constexpr Nanos kCommandTimeout = Millis{10000};
 constexpr Nanos kLoadTimeout = Millis{30000};
 
+Nanos realtime() { return std::chrono::system_clock::now().time_since_epoch(); }
+
 std::uint64_t realtime_us() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
   return static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+      std::chrono::duration_cast<std::chrono::microseconds>(realtime()).count());
 }
 
 // A QEMU process with everything that libft holds of it.
@@ -79,11 +81,12 @@ Status run_for_a_moment(Qmp& qmp, pid_t pid, Life& life) {
 
 class Qemu final : public QemuGuest {
  public:
-  Qemu(Process process, Shape shape, SharedMemory memory, bool standby)
+  Qemu(Process process, Shape shape, SharedMemory memory, bool standby, Say say)
       : process_(std::move(process)),
         shape_(std::move(shape)),
         memory_(std::move(memory)),
         standby_(standby),
+        say_(std::move(say)),
         watcher_(*process_.qmp, *process_.life, process_.pidfd.get()) {}
   ~Qemu() override;
   Status open();
@@ -108,10 +111,14 @@ class Qemu final : public QemuGuest {
   Status load_state(std::span<const std::byte> state) override;
   Status activate() override;
   void destroy() override;
-  Nanos clock_lag() const override { return process_.life->stopped_by_libft(); }
+  Nanos clock_lag() const override { return clock_ ? clock_->left() : stopped_by_libft(); }
+  Nanos stopped_by_libft() const override { return process_.life->stopped_by_libft(); }
+  std::uint64_t clock_corrections() const override { return clock_ ? clock_->corrections() : 0; }
 
  private:
   void describe();
+  void find_agent();
+  Status start_clock();
   Status stop_and_save();
   Result<Arguments> throw_away_arguments(const HostPaths& paths) const;
   Status in_throw_away(std::span<const std::byte> state, bool run);
@@ -129,7 +136,9 @@ class Qemu final : public QemuGuest {
   bool paused_ = false;                // Between pause() and resume().
   bool stopped_by_us_ = false;         // resume() is to set it running.
   bool standby_;                       // Not activated yet.
+  const Say say_;
   Watcher watcher_;
+  std::unique_ptr<GuestClock> clock_;  // Where the guest has a port for its agent.
 };
 
 Status Qemu::open() {
@@ -137,8 +146,31 @@ Status Qemu::open() {
   FT_ASSIGN(tracker_, open_best_tracker(process_.pid, memory_.tracked(), tracker_notes_));
   info_.tracker = tracker_->name();
   FT_ASSIGN(state_, open_device_state(*process_.qmp, shape_.way));
-  return watcher_.start();
+  FT_TRY(watcher_.start());
+  find_agent();
+  return standby_ ? Status() : start_clock();
 }
+
+void Qemu::find_agent() {
+  std::string socket = agent_socket_of(process_.arguments);
+  if (socket.empty()) {
+    tracker_notes_.emplace_back(
+        "the guest's clock is measured and not corrected: QEMU has no port for the guest's agent; "
+        "\"guest_agent\": true in the description adds one");
+    return;
+  }
+  // As QEMU understood it.
+  if (!socket.starts_with('/')) socket = fmt::format("/proc/{}/cwd/{}", process_.pid, socket);
+  GuestClockOptions options;
+  options.connect = [socket] { return connect_agent(socket); };
+  options.stopped = [life = process_.life.get()] { return life->stopped_by_libft(); };
+  options.host_time = realtime;
+  options.say = say_;
+  clock_ = std::make_unique<GuestClock>(std::move(options));
+}
+
+// A standby's guest does not run, so that its agent has nothing to say before the promotion.
+Status Qemu::start_clock() { return clock_ ? clock_->start() : Status(); }
 
 void Qemu::describe() {
   std::uint64_t bytes = 0;
@@ -153,6 +185,7 @@ void Qemu::describe() {
 }
 
 Qemu::~Qemu() {
+  clock_.reset();
   if (standby_) destroy();
   watcher_.stop();
   if (process_.child && !standby_) process_.child->detach();
@@ -321,6 +354,10 @@ Status Qemu::activate() {
   if (!running) return with_last_words(running.error()).within("cont");
   standby_ = false;
   process_.life->expect_migration(false);
+  // From the saved epoch to now the guest's clock stood still. The guest runs: no failure to
+  // correct its clock may look like a failed promotion.
+  if (clock_) clock_->look_now();
+  if (const Status clock = start_clock(); !clock.ok() && say_) say_(clock.message());
   return {};
 }
 
@@ -355,7 +392,7 @@ Status take_over_process(Process& process) {
 }
 
 Result<std::unique_ptr<QemuGuest>> assemble(Process process, const std::vector<NicSockets>& gates,
-                                            bool standby) {
+                                            bool standby, Say say) {
   FT_TRY(take_over_process(process));
   FT_ASSIGN(Inspection found, inspect(*process.qmp, process.arguments, process.backends, gates));
   if (!found.missing.empty())
@@ -364,7 +401,7 @@ Result<std::unique_ptr<QemuGuest>> assemble(Process process, const std::vector<N
   FT_ASSIGN(SharedMemory memory, SharedMemory::map(process.pid, process.backends));
   if (standby) process.life->expect_migration(true);
   auto guest = std::make_unique<Qemu>(std::move(process), std::move(found.shape), std::move(memory),
-                                      standby);
+                                      standby, std::move(say));
   FT_TRY(guest->open());
   return guest;
 }
@@ -405,7 +442,7 @@ Result<std::unique_ptr<QemuGuest>> QemuGuest::start(const QemuDescription& descr
 Result<std::unique_ptr<QemuGuest>> QemuGuest::start(const Arguments& arguments,
                                                     const QemuOptions& options) {
   FT_ASSIGN(Process process, launch_process(arguments, options.paths, options.launch));
-  return assemble(std::move(process), options.paths.nics, false);
+  return assemble(std::move(process), options.paths.nics, false, options.say);
 }
 
 Result<std::unique_ptr<QemuGuest>> QemuGuest::attach(pid_t pid, const QemuOptions& options) {
@@ -416,7 +453,7 @@ Result<std::unique_ptr<QemuGuest>> QemuGuest::attach(pid_t pid, const QemuOption
   Life* life = process.life.get();
   FT_ASSIGN(process.qmp,
             Qmp::connect(options.paths.qmp, [life](const Json& event) { life->on_event(event); }));
-  return assemble(std::move(process), options.paths.nics, false);
+  return assemble(std::move(process), options.paths.nics, false, options.say);
 }
 
 Result<std::unique_ptr<QemuGuest>> QemuGuest::start_standby(const GuestInfo& primary,
@@ -426,7 +463,7 @@ Result<std::unique_ptr<QemuGuest>> QemuGuest::start_standby(const GuestInfo& pri
   FT_ASSIGN(Process process, launch_process(arguments, options.arguments.paths, options.launch));
   FT_TRY(prepare_incoming(*process.qmp, shape.way));
   FT_ASSIGN(std::unique_ptr<QemuGuest> guest,
-            assemble(std::move(process), options.arguments.paths.nics, true));
+            assemble(std::move(process), options.arguments.paths.nics, true, options.say));
   FT_TRY(guest->accepts(primary));
   return guest;
 }

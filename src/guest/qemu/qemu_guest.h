@@ -5,6 +5,7 @@
 // Session's thread, as Guest says; a watcher thread of its own reports the guest's life.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -14,14 +15,20 @@
 
 namespace libft::qemu {
 
+// What there is to say later than tracker_notes(), a line each, for the log. Called by a thread of
+// the guest's, which ends with it; may be empty.
+using Say = std::function<void(const std::string&)>;
+
 struct QemuOptions {
   HostPaths paths;       // Where QEMU's monitor is or shall be; the gate's sockets, one pair a NIC.
   LaunchOptions launch;  // The preload object, the log. An empty log: beside the monitor, ".log".
+  Say say{};
 };
 
 struct QemuStandbyOptions {
   StandbyArguments arguments;
   LaunchOptions launch;
+  Say say{};
 };
 
 class QemuGuest : public Guest {
@@ -42,8 +49,15 @@ class QemuGuest : public Guest {
                                                           const QemuStandbyOptions& options);
 
   virtual pid_t pid() const = 0;
-  // Why better trackers than info().tracker do not work here: a line each, for the log.
+  // Why better trackers than info().tracker do not work here, and why the guest's clock is not
+  // corrected: a line each, for the log.
   virtual const std::vector<std::string>& tracker_notes() const = 0;
+
+  // clock_lag() is what is left of it after the guest's agent was told the time; this is the sum of
+  // all of libft's stops since it holds the guest. What the guest's monotonic clock lost stays
+  // lost.
+  virtual Nanos stopped_by_libft() const = 0;
+  virtual std::uint64_t clock_corrections() const = 0;
 };
 
 }  // namespace libft::qemu

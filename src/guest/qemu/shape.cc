@@ -73,6 +73,33 @@ Status connect_nics(Arguments& arguments, const std::vector<NicSockets>& nics) {
   return {};
 }
 
+// The chardev behind the guest agent's port; empty where there is none. A device written as JSON is
+// not looked into.
+std::string agent_chardev(const Arguments& arguments) {
+  std::string chardev;
+  for_each_value(arguments, "device", [&](const std::string& value) {
+    const Option device(value);
+    if (device.get("name") == "org.qemu.guest_agent.0")
+      chardev = device.get("chardev").value_or("");
+  });
+  return chardev;
+}
+
+void connect_agent_port(Arguments& arguments, const std::string& path) {
+  const std::string id = agent_chardev(arguments);
+  if (id.empty()) return;
+  for (std::size_t i = 1; i + 1 < arguments.size(); ++i) {
+    if (!is_option(arguments[i], "chardev")) continue;
+    Option option(arguments[i + 1]);
+    if (option.get("id") != id) continue;
+    option.set_kind("socket");
+    option.set("path", path);
+    option.set("server", "on");
+    option.set("wait", "off");
+    arguments[i + 1] = option.text();
+  }
+}
+
 void replace_first_value(Arguments& arguments, std::string_view name, const std::string& value) {
   for (std::size_t i = 1; i + 1 < arguments.size(); ++i)
     if (is_option(arguments[i], name)) {
@@ -87,6 +114,19 @@ void listen_on(Arguments& arguments, const std::string& qmp) {
   option.set("wait", "off");
   arguments.push_back("-qmp");
   arguments.push_back(option.text());
+}
+
+Result<Arguments> waiting_arguments(const Arguments& shape, const StandbyArguments& here) {
+  if (shape.empty()) return failure(Code::corrupt, "the primary's description has no command line");
+  Arguments arguments = shape;
+  if (!here.binary.empty()) arguments[0] = here.binary;
+  replace_files(arguments, here.replacements);
+  FT_TRY(connect_nics(arguments, here.paths.nics));
+  if (!here.serial.empty()) replace_first_value(arguments, "serial", "file:" + here.serial);
+  if (!here.accel.empty()) replace_first_value(arguments, "accel", here.accel);
+  listen_on(arguments, here.paths.qmp);
+  arguments.insert(arguments.end(), {"-incoming", "defer", "-S"});
+  return arguments;
 }
 
 }  // namespace
@@ -127,6 +167,20 @@ std::vector<std::string> netdevs_of(const Arguments& shape) {
   return names;
 }
 
+std::string agent_socket_of(const Arguments& running) {
+  const std::string id = agent_chardev(running);
+  std::string path;
+  for_each_value(running, "chardev", [&](const std::string& value) {
+    const Option option(value);
+    // "server" alone, "server=on" and the "nowait" of old command lines all make QEMU listen.
+    const bool listens = option.get("server").value_or("off") == "on" ||
+                         (value + ",").find(",server,") != std::string::npos;
+    if (!id.empty() && option.get("id") == id && option.kind() == "socket" && listens)
+      path = option.get("path").value_or("");
+  });
+  return path;
+}
+
 std::vector<std::string> files_of(const Arguments& shape) {
   std::vector<std::string> files;
   for (const char* name : kFiles)
@@ -135,15 +189,8 @@ std::vector<std::string> files_of(const Arguments& shape) {
 }
 
 Result<Arguments> standby_arguments(const Arguments& shape, const StandbyArguments& here) {
-  if (shape.empty()) return failure(Code::corrupt, "the primary's description has no command line");
-  Arguments arguments = shape;
-  if (!here.binary.empty()) arguments[0] = here.binary;
-  replace_files(arguments, here.replacements);
-  FT_TRY(connect_nics(arguments, here.paths.nics));
-  if (!here.serial.empty()) replace_first_value(arguments, "serial", "file:" + here.serial);
-  if (!here.accel.empty()) replace_first_value(arguments, "accel", here.accel);
-  listen_on(arguments, here.paths.qmp);
-  arguments.insert(arguments.end(), {"-incoming", "defer", "-S"});
+  FT_ASSIGN(Arguments arguments, waiting_arguments(shape, here));
+  connect_agent_port(arguments, agent_path(here.paths));
   return arguments;
 }
 
@@ -152,7 +199,7 @@ Result<Arguments> probe_arguments(const Arguments& standby,
                                   const HostPaths& paths) {
   StandbyArguments here;
   here.paths = paths;
-  FT_ASSIGN(Arguments arguments, standby_arguments(shape_of(standby), here));
+  FT_ASSIGN(Arguments arguments, waiting_arguments(shape_of(standby), here));
   std::size_t backend = 0;
   for (std::size_t i = 1; i + 1 < arguments.size(); ++i) {
     if (!is_option(arguments[i], "object")) continue;

@@ -19,6 +19,12 @@ bool has(const Arguments& arguments, const std::string& name, const std::string&
   return false;
 }
 
+StandbyArguments on_host(HostPaths paths) {
+  StandbyArguments here;
+  here.paths = std::move(paths);
+  return here;
+}
+
 const HostPaths kPaths{"/run/ft/qmp", {{"/run/ft/guest", "/run/ft/gate"}}};
 
 }  // namespace
@@ -117,6 +123,48 @@ TEST_CASE("the standby's command line keeps the guest's devices and none of the 
   REQUIRE(probe);
   CHECK(has(*probe, "-object",
             "memory-backend-file,id=ram,size=134217728,share=off,mem-path=/proc/7/fd/12"));
+}
+
+TEST_CASE("the guest agent's port: here by its socket, on the standby by another, else by none") {
+  const auto description = description_from_json(R"({"accel":"tcg","guest_agent":true})");
+  REQUIRE(description);
+  CHECK_FALSE(description_from_json(R"({"guest_agent":"yes"})"));
+  const auto running = arguments_for(*description, {"/run/ft/qmp", {}});
+  REQUIRE(running);
+  CHECK(has(*running, "-device", "virtserialport,chardev=libft-agent,name=org.qemu.guest_agent.0"));
+  CHECK(agent_socket_of(*running) == "/run/ft/qmp.agent");
+  CHECK(agent_socket_of(*arguments_for({}, {"/run/ft/qmp", {}})).empty());
+
+  const Arguments shape = shape_of(*running);
+  CHECK(agent_socket_of(shape).empty());
+  const auto standby = standby_arguments(shape, on_host({"/run/b/qmp", {}, "/run/b/agent"}));
+  REQUIRE(standby);
+  CHECK(agent_socket_of(*standby) == "/run/b/agent");
+  CHECK(shape_of(*standby) == shape_of(*standby_arguments(shape, on_host({"/q", {}}))));
+  const auto probe = probe_arguments(*standby, {"/proc/7/fd/12"}, {"/run/p/qmp", {}});
+  REQUIRE(probe);
+  CHECK(agent_socket_of(*probe).empty());
+}
+
+TEST_CASE("wrapping keeps a port for the guest's agent, however it was written") {
+  for (const char* socket : {"socket,path=/run/vm/ga,server=on,wait=off,id=ga",
+                             "socket,id=ga,path=/run/vm/ga,server,nowait"}) {
+    CAPTURE(socket);
+    const auto wrapped =
+        wrap_arguments({"qemu-system-x86_64", "-nodefaults", "-chardev", "stdio,id=c0", "-chardev",
+                        socket, "-device", "virtio-serial", "-device",
+                        "virtserialport,chardev=ga,name=org.qemu.guest_agent.0"},
+                       {"/run/ft/qmp", {}});
+    REQUIRE(wrapped);
+    CHECK(agent_socket_of(*wrapped) == "/run/vm/ga");
+    const auto standby = standby_arguments(shape_of(*wrapped), on_host({"/run/b/qmp", {}}));
+    REQUIRE(standby);
+    CHECK(agent_socket_of(*standby) == "/run/b/qmp.agent");
+    CHECK(has(*standby, "-chardev", "null,id=c0"));
+  }
+  const Arguments client{"q", "-chardev", "socket,id=ga,path=/x", "-device",
+                         "virtserialport,chardev=ga,name=org.qemu.guest_agent.0"};
+  CHECK(agent_socket_of(client).empty());
 }
 
 TEST_CASE("memory outside the shared one is found by name") {
