@@ -3,9 +3,9 @@
 # make-guest.sh OUT
 #
 # Builds the lab's guest from Debian packages, which are downloaded and not installed: the cloud
-# kernel, and an initramfs with busybox, Redis and the observer. Prints the folder with `vmlinuz`,
-# `initrd.img` and `cmdline`; when an equal guest (same scripts, same package versions) is there
-# already, that one. Any user; needs apt-get, dpkg-deb, gcc, cpio.
+# kernel, and an initramfs with busybox, Redis, QEMU's guest agent and the observer. Prints the
+# folder with `vmlinuz`, `initrd.img` and `cmdline`; when an equal guest (same scripts, same package
+# versions) is there already, that one. Any user; needs apt-get, dpkg-deb, gcc, cpio.
 set -euo pipefail
 export LC_ALL=C
 umask 022
@@ -14,9 +14,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 modules=(
   drivers/virtio/virtio_ring drivers/virtio/virtio drivers/virtio/virtio_pci_legacy_dev
   drivers/virtio/virtio_pci_modern_dev drivers/virtio/virtio_pci net/core/failover
-  drivers/net/net_failover drivers/net/virtio_net
+  drivers/net/net_failover drivers/net/virtio_net drivers/char/virtio_console
 )
-applets=(sh mount insmod ip cat echo)
+applets=(sh mount insmod ip cat echo sleep)
 
 fail() { echo "make-guest.sh: $*" >&2; exit 1; }
 
@@ -34,9 +34,10 @@ closure() {
 kernel=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: //p' | head -n 1)
 [ -n "$kernel" ] || fail "apt knows no linux-image-cloud-amd64: run apt-get update (as root)"
 packages=("$kernel" busybox-static)
-for package in $(closure redis-tools); do
+programs='redis-tools qemu-guest-agent'
+for package in $(for program in $programs; do closure "$program"; done | sort -u); do
   # Only what holds libraries: debconf, adduser and the like are for installing.
-  case $package in redis-tools | lib*) packages+=("$package") ;; esac
+  case $package in redis-tools | qemu-guest-agent | lib*) packages+=("$package") ;; esac
 done
 
 key=$({
@@ -58,7 +59,7 @@ mkdir "$work"/{packages,root,image}
 for package in "$work"/packages/*.deb; do dpkg-deb -x "$package" "$work/root"; done
 
 image=$work/image
-mkdir -p "$image"/{bin,dev,proc,sys,lib64,modules,lib/x86_64-linux-gnu}
+mkdir -p "$image"/{bin,sbin,dev,proc,sys,lib64,modules,lib/x86_64-linux-gnu}
 cp "$work/root/bin/busybox" "$image/bin/"
 for applet in "${applets[@]}"; do ln -s busybox "$image/bin/$applet"; done
 install -m 755 "$here/guest/init" "$image/init"
@@ -72,9 +73,13 @@ done
 # In Debian redis-server is another name of redis-check-rdb, which is in redis-tools.
 install -m 755 "$work/root/usr/bin/redis-check-rdb" "$image/bin/redis-server"
 libraries=$work/root/lib/x86_64-linux-gnu:$work/root/usr/lib/x86_64-linux-gnu
-LD_LIBRARY_PATH=$libraries ldd "$image/bin/redis-server" > "$work/needed"
-! grep 'not found' "$work/needed" >&2 || fail "redis-server lacks the libraries above"
-sed -n 's/.*=> \(\/[^ ]*\).*/\1/p' "$work/needed" | while read -r library; do
+install -m 755 "$work/root/usr/sbin/qemu-ga" "$image/bin/qemu-ga"
+gcc -std=gnu11 -O2 -Wall -Wextra -static -nostdlib -s -o "$image/sbin/hwclock" "$here/guest/hwclock.c"
+for program in redis-server qemu-ga; do
+  LD_LIBRARY_PATH=$libraries ldd "$image/bin/$program"
+done > "$work/needed"
+! grep 'not found' "$work/needed" >&2 || fail "the guest's programs lack the libraries above"
+sed -n 's/.*=> \(\/[^ ]*\).*/\1/p' "$work/needed" | sort -u | while read -r library; do
   cp -L "$library" "$image/lib/x86_64-linux-gnu/"
 done
 cp -L "$work/root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" "$image/lib64/"
