@@ -92,6 +92,7 @@ Status World::write_guest_description() {
       {"initrd", guest_ + "/initrd.img"},
       {"append", append},
       {"serial", console_log()},
+      {"guest_agent", true},
       {"nics", Json::array({{{"model", "virtio-net-pci"}, {"mac", "52:54:00:77:00:10"}}})}};
   return os::write_file_atomically(folder_ + "/guest.json", description.dump(2) + "\n");
 }

@@ -166,6 +166,7 @@ class QemuOpener {
     qemu::QemuOptions options;
     options.paths = {to.qmp, sockets_of(running)};
     options.launch.preload = preload_object();
+    options.say = say();
     FT_ASSIGN(auto gate,
               open_gate(settings_, options.paths.nics, output::GateStart::held, guard_, log_));
     return opened(std::move(gate), qemu::QemuGuest::attach(to.pid, options), to.qmp, log_);
@@ -177,6 +178,7 @@ class QemuOpener {
     options.arguments.paths = paths_for(settings_, guest_, fmt::format("{}-{}", ::getpid(), serial),
                                         qemu::netdevs_of(shape.arguments).size());
     options.launch = launch_for(options.arguments.paths);
+    options.say = say();
     remove_leftovers(options.arguments.paths);
     FT_ASSIGN(auto gate, open_gate(settings_, options.arguments.paths.nics,
                                    output::GateStart::standby, guard_, log_));
@@ -185,6 +187,9 @@ class QemuOpener {
   }
 
  private:
+  qemu::Say say() const {
+    return [&log = log_](const std::string& text) { log.write(LogLevel::warning, "qemu", text); };
+  }
   static qemu::LaunchOptions launch_for(const HostPaths& paths) {
     qemu::LaunchOptions launch;
     launch.preload = preload_object();
@@ -195,6 +200,7 @@ class QemuOpener {
     qemu::QemuOptions options;
     options.paths = paths_for(settings_, guest_, std::to_string(::getpid()), nics);
     options.launch = launch_for(options.paths);
+    options.say = say();
     remove_leftovers(options.paths);
     return options;
   }
