@@ -22,7 +22,7 @@ constexpr std::size_t kRecordBytesMax = 64 << 10;
 constexpr int kTriesMax = 5;
 // Older generations only tell people what happened. That a swept name is free again is harmless:
 // swap() looks at the newest after linking, and a link so far below it has won nothing.
-constexpr std::uint64_t kGenerationsKept = 8;
+constexpr std::uint64_t kGenerationsKept = 64;
 
 std::string file_name(Generation generation) { return fmt::format("{}.json", generation.value); }
 

@@ -86,14 +86,14 @@ TEST_CASE("arbiter file: litter of crashes is no record, and old generations are
   for (const char* litter : {"#0011", "99.json.old", "007.json", "x.json", "-5.json", ".json"})
     REQUIRE(os::write_file_atomically(folder + litter, "half a rec").ok());
   check_found(arbiter.read(guest), record_of(1, 1));
-  for (std::uint64_t g = 1; g < 30; ++g)
+  for (std::uint64_t g = 1; g < 90; ++g)
     check_won(arbiter.swap(guest, record_of(g, 1), record_of(g + 1, 1)), record_of(g + 1, 1));
-  CHECK(::access(world.file(guest, 30).c_str(), F_OK) == 0);
-  CHECK(::access(world.file(guest, 25).c_str(), F_OK) == 0);  // For people.
+  CHECK(::access(world.file(guest, 90).c_str(), F_OK) == 0);
+  CHECK(::access(world.file(guest, 85).c_str(), F_OK) == 0);  // For people.
   CHECK(::access(world.file(guest, 5).c_str(), F_OK) != 0);
   // Somebody who slept through all of that finds generation 2's name free, and has lost all the
   // same.
-  check_lost(arbiter.swap(guest, record_of(1, 1), record_of(2, 7)), record_of(30, 1));
+  check_lost(arbiter.swap(guest, record_of(1, 1), record_of(2, 7)), record_of(90, 1));
 }
 
 TEST_CASE("arbiter file: a file that does not hold its name's generation is corrupt") {
