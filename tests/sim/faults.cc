@@ -15,7 +15,7 @@ void Faults::choose_kinds() {
       {Kind::block_one_way, 7}, {Kind::block_both, 4}, {Kind::reset, 7}, {Kind::damage, 5},
       {Kind::slow_network, 3}, {Kind::lossy_datagrams, 2}, {Kind::arbiter_slow, 3},
       {Kind::arbiter_mute, 6}, {Kind::arbiter_cut_off, 5}, {Kind::arbiter_doubles, 2},
-      {Kind::guest_ends, 1}, {Kind::guest_paused, 2}, {Kind::guest_dies, 1}, {Kind::switch_over, 5},
+      {Kind::guest_ends, 2}, {Kind::guest_paused, 2}, {Kind::guest_dies, 1}, {Kind::switch_over, 5},
       {Kind::unprotect, 2}, {Kind::fail_over, 2}};
   const unsigned share = 200 + static_cast<unsigned>(random_.below(700));
   for (const Weighted& kind : kAll)
@@ -154,14 +154,19 @@ void Faults::harm_arbiter(Kind kind) {
 }
 
 void Faults::owner_acts(Kind kind) {
-  if (kind == Kind::guest_ends && !random_.chance(300)) return;  // Nothing happens after it.
+  if (kind == Kind::guest_ends && !random_.chance(500)) return;  // Nothing happens after it.
   if (kind == Kind::guest_dies && world_.arbiter.truth().in_sync.size() == 1) return;
   for (auto& host : world_.hosts) {
     Replica* replica = host->replica();
     if (!replica || (kind != Kind::fail_over && !replica->primary())) continue;
     if (kind == Kind::fail_over && (!replica->backup() || random_.chance(500))) continue;
     ++world_.counters.faults;
-    if (kind == Kind::guest_ends) replica->owner_ends_guest();
+    if (kind == Kind::guest_ends) {
+      replica->owner_ends_guest();
+      // Often nobody records it: its host dies between the last epoch and the record.
+      if (random_.chance(500) && world_.arbiter.truth().in_sync.size() > 1)
+        world_.queue.in(random_.between(Millis{1}, Millis{30}), [&host = *host] { host.crash(true); });
+    }
     if (kind == Kind::guest_paused) replica->owner_pauses_guest(random_.between(Millis{20}, Millis{900}));
     if (kind == Kind::guest_dies) replica->guest_process_dies();
     if (kind == Kind::switch_over) replica->owner_switches_over();

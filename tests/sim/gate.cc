@@ -11,7 +11,7 @@ void SimGate::packet(const Packet& packet) {
 }
 
 Status SimGate::hold() {
-  holding_ = true;
+  if (!never_hold) holding_ = true;
   return {};
 }
 

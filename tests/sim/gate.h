@@ -23,7 +23,8 @@ class SimGate final : public OutputGate {
   void packet(const Packet& packet);  // From the guest.
   std::size_t epochs_held() const { return sealed_.size(); }
   bool holding() const { return holding_; }
-  // For one mutant: seal() only notes the epoch, and finish_seal() does it, too late.
+  bool never_hold = false;  // For one mutant.
+  // For another: seal() only notes the epoch, and finish_seal() does it, too late.
   bool seal_late = false;
   void finish_seal();
 

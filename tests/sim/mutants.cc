@@ -43,8 +43,6 @@ constexpr MutantInfo kMutants[] = {
      "a guest paused by its owner runs after a promotion", "8 owner's will"},
     {Mutant::forget_carried_pages, "forget_carried_pages",
      "pages lost with a connection are not sent again", "4 nothing partial"},
-    {Mutant::resume_any_image, "resume_any_image",
-     "a reconnecting backup is resumed whatever image it holds", "1 output commit; 3 prefix; 4 nothing partial"},
 };
 
 }  // namespace

@@ -31,7 +31,6 @@ enum class Mutant {
   resurrect_ended,
   resume_paused,
   forget_carried_pages,
-  resume_any_image,
 };
 
 struct MutantInfo {

@@ -356,7 +356,8 @@ void Replica::damaged(const Status& why) { connection_lost(why.to_string()); }
 void Replica::read_frames() {
   while (connection_ && reader_ && todo_.empty()) {
     // What arrives while a backup does not acknowledge is left waiting, in order.
-    if (backup_ && welcomed_ && !backup_->acknowledges()) return;
+    if (backup_ && welcomed_ && !backup_->acknowledges() && !world_.is(Mutant::ack_while_claiming))
+      return;
     const auto frame = reader_->next();
     if (!frame) return damaged(frame.error());
     if (!*frame) return;

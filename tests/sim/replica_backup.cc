@@ -81,6 +81,10 @@ void Replica::on_bulk(const wire::Frame& frame) {
 void Replica::on_complete(const checkpoint::CompleteEpoch& complete) {
   world_.oracle.on_complete(self_, complete.id);
   unapplied_ = complete;
+  if (!backup_->acknowledges())  // Only a mutant reads on while it wants to take over.
+    return add({core::SendMessage{wire::Ack{{backup_->generation(), complete.id.epoch}},
+                                  backup_->generation()},
+                core::ApplyEpoch{complete.id}});
   const bool ended = complete.guest_ended && !world_.is(Mutant::resurrect_ended);
   const bool paused = complete.guest_paused && !world_.is(Mutant::resume_paused);
   add(backup_->on_epoch_complete(now(), complete.id, complete.first, ended, paused));

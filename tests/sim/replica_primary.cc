@@ -156,8 +156,8 @@ Status Replica::to_network(std::span<const std::span<const std::byte>> pieces) {
 // --- checkpoints ----------------------------------------------------------------------------------
 
 void Replica::take_checkpoint(const core::TakeCheckpoint& order) {
-  checkpoint::CaptureOrder capture{order.id, order.begin_hold, order.stay_paused, order.guest_ended};
-  if (world_.is(Mutant::release_without_holding)) capture.begin_hold = false;
+  const checkpoint::CaptureOrder capture{order.id, order.begin_hold, order.stay_paused, order.guest_ended};
+  gate_->never_hold = world_.is(Mutant::release_without_holding);
   gate_->seal_late = world_.is(Mutant::seal_after_resume);
   const bool paused = guest_->owner_paused();
   const auto captured_epoch = checkpointer_->run(capture);
