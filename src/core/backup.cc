@@ -101,7 +101,8 @@ void Backup::decide(Time now, Actions& actions, const OwnershipRecord& record) {
   state_ = before_claim_;
   forced_ = false;
   actions.push_back(Tell{"not_entitled", "the record does not list this replica yet"});
-  if (suspected_ && !connected_) claim_at_ = now + options_.ask_again;
+  // A dead host closes no connections: what counts is that nobody is heard.
+  if (suspected_) claim_at_ = now + options_.ask_again;
 }
 
 // --- events ---------------------------------------------------------------------------------------

@@ -63,8 +63,7 @@ Time Primary::wake_at() const {
     at = std::min(at, handed_over_at_ + options_.handover_patience);
   if (state_ == PrimaryState::protecting && !peer_connected_)
     at = std::min(at, disconnected_at_ + options_.reconnect_patience);
-  if (peer_connected_ && inflight() > 0 && checkpointing())
-    at = std::min(at, progress_at_ + options_.ack_patience);
+  if (awaits_ack()) at = std::min(at, progress_at_ + options_.ack_patience);
   if (checkpointing() && room())
     at = std::min(at, next_checkpoint(options_.interval, last_, output_waiting_));
   return at;
@@ -144,14 +143,15 @@ EpochId Primary::as_captured(Epoch epoch) const {
   return {epoch <= older_.epoch ? older_.generation : record_.generation, epoch};
 }
 
-void Primary::expect_ack(Time now) {
-  if (inflight() == 0 || !peer_connected_) progress_at_ = now;
+// Something was captured that the backup has not acknowledged under the record's generation.
+bool Primary::awaits_ack() const {
+  if (!peer_connected_) return false;
+  if (state_ == PrimaryState::protecting) return captured_ > releasable_.epoch;
+  return (state_ == PrimaryState::joining || state_ == PrimaryState::adding) && inflight() > 0;
 }
 
 bool Primary::ack_overdue(Time now) const {
-  return peer_connected_ && inflight() > 0 && now - progress_at_ >= options_.ack_patience &&
-         (state_ == PrimaryState::joining || state_ == PrimaryState::adding ||
-          state_ == PrimaryState::protecting);
+  return awaits_ack() && now - progress_at_ >= options_.ack_patience;
 }
 
 void Primary::ask_to_take_over(Actions& actions, Epoch through) {
@@ -241,6 +241,7 @@ void Primary::definite(Time now, Actions& actions) {
   switch (state_) {
     case PrimaryState::adding:
       state_ = PrimaryState::protecting;
+      progress_at_ = now;
       if (peer_gone_) return remove_peer(actions, gone_why_);
       if (unprotect_wanted_) return remove_peer(actions, "unprotect");
       if (peer_connected_)
@@ -394,7 +395,7 @@ Actions Primary::on_captured(Time now, EpochId id, LastCheckpoint last) {
   Actions actions;
   observe(now);
   capturing_ = false;
-  expect_ack(now);
+  if (!awaits_ack()) progress_at_ = now;
   last_ = last;
   captured_ = id.epoch;
   return actions;
@@ -429,7 +430,7 @@ Actions Primary::on_ack(Time now, EpochId id) {
     for (auto& action : on_disconnected(now, "protocol violation")) actions.push_back(action);
     return actions;
   }
-  if (id.epoch > acknowledged_) progress_at_ = now;
+  if (id.epoch > acknowledged_ || id > releasable_) progress_at_ = now;
   acknowledged_ = std::max(acknowledged_, id.epoch);
   if (id.generation != record_.generation) return actions;  // Covers nothing under this one.
   if (state_ == PrimaryState::joining && id.epoch >= first_) {

@@ -117,7 +117,7 @@ class Primary {
   void take(Actions& actions, TakeCheckpoint order);
   void release(Actions& actions);
   EpochId as_captured(Epoch epoch) const;
-  void expect_ack(Time now);
+  bool awaits_ack() const;
   bool ack_overdue(Time now) const;
   void ask_to_take_over(Actions& actions, Epoch through);
   void attempt(Actions& actions, PrimaryState next, OwnershipRecord to);
