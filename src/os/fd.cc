@@ -32,8 +32,10 @@ void ScopedFd::reset(int fd) {
 }
 
 Status errno_status(std::string_view doing, int error) {
-  return Status(code_of(error),
-                fmt::format("{}: {}", doing, std::generic_category().message(error)));
+  const bool full = error == ENOSPC || error == EDQUOT;  // The same remedy, whatever was written.
+  return Status(code_of(error), fmt::format("{}: {}{}", doing,
+                                            std::generic_category().message(error),
+                                            full ? " (free space there)" : ""));
 }
 
 Status errno_status(std::string_view doing) { return errno_status(doing, errno); }
