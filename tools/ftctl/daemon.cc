@@ -111,11 +111,22 @@ void Daemon::deliver(Served& served) {
   served.session->process([&](const SessionEvent& event) { take_event(served, event); });
 }
 
+// Records are for people: where they cannot be written, protection goes on, and they are missed
+// loudly, once.
+void Daemon::write_epoch(Served& served, const std::string& record) {
+  if (!served.epochs_log) return;
+  std::FILE* const log = served.epochs_log.get();
+  if (std::fprintf(log, "%s\n", record.c_str()) >= 0 && std::fflush(log) == 0) return;
+  log_.write(LogLevel::error, served.guest.name(),
+             fmt::format("{}: no more records are written; remedy: free space there, or name "
+                         "another file with --epochs-log",
+                         system_error("epochs log " + served.settings.epochs_log).message()));
+  served.epochs_log.reset();
+}
+
 void Daemon::take_event(Served& served, const SessionEvent& event) {
   if (event.name == "epoch") {
-    if (!served.epochs_log) return;
-    std::fprintf(served.epochs_log.get(), "%s\n", event.json.c_str());
-    std::fflush(served.epochs_log.get());
+    write_epoch(served, event.json);
     return;
   }
   const double at_s = std::chrono::duration<double>(event.at.since_start).count();
@@ -169,7 +180,9 @@ void Daemon::store(Served& served, const SessionStatus& status) {
   state.spec = served.settings.guest;
   if (const Status wrote = write_state(state_dir_, state); !wrote) {
     log_.write(LogLevel::warning, served.guest.name(),
-               "a restarted ftctl will not find the guest: " + wrote.message());
+               fmt::format("a restarted ftctl will not find the guest: {}; remedy: free space in "
+                           "{}, or choose another folder with --state-dir",
+                           wrote.message(), state_dir_));
   }
   if (served.stored) remove_state(state_dir_, *served.stored);
   served.stored = state;

@@ -55,6 +55,7 @@ class Daemon {
 
   void wait_for_something();
   void deliver(Served& served);
+  void write_epoch(Served& served, const std::string& record);
   void take_event(Served& served, const SessionEvent& event);
   void look_at(Served& served);
   void store(Served& served, const SessionStatus& status);
