@@ -147,7 +147,10 @@ Result<Shape> shape_from_json(std::string_view text) {
 
 std::vector<std::string> differences(const Shape& theirs, const Shape& ours) {
   std::vector<std::string> found;
-  compare(found, "QEMU (equal builds only: ROMs do not travel)", theirs.qemu, ours.qemu);
+  compare(
+      found,
+      "QEMU (equal builds only, since ROMs do not travel: install the same package on both hosts)",
+      theirs.qemu, ours.qemu);
   compare(found, "machine type", theirs.machine, ours.machine);
   compare(found, "accelerator", theirs.accelerator, ours.accelerator);
   compare(found, "processor", theirs.processor, ours.processor);
