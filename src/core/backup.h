@@ -52,6 +52,10 @@ class Backup {
   const Incarnation& primary() const { return primary_; }
   EpochId newest() const { return newest_; }  // Complete; generation as it was captured.
   Generation generation() const { return generation_; }
+  // The primary is silent, and this replica has not begun to claim.
+  bool suspects() const {
+    return suspected_ && (state_ == BackupState::holding || state_ == BackupState::in_sync);
+  }
   std::optional<Time> wake_at() const;
   // While it does not acknowledge, frames that arrive are left waiting, in order: an epoch that is
   // not acknowledged must not become the one that is promoted.

@@ -46,6 +46,7 @@ BackupRunner::BackupRunner(Context& context, Replica& replica, Promoted promoted
 }
 
 BackupRunner::~BackupRunner() {
+  if (core_.state() != core::BackupState::promoted) send(wire::Bye{"the backup stops"}, {});
   connector_.reset();  // First: its thread uses the rest.
 }
 
@@ -393,7 +394,7 @@ Result<std::string> BackupRunner::test_failover() {
 void BackupRunner::publish() {
   context_.statistics.update([&](SessionStatus& s) {
     if (s.role != Role::failed && s.role != Role::ended) s.role = Role::backup;
-    s.state = core::to_string(core_.state());
+    s.state = core_.suspects() ? "suspecting" : core::to_string(core_.state());
     s.is_protected = false;
     s.self = core_.self();
     s.generation = core_.generation();

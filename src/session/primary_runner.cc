@@ -43,7 +43,8 @@ PrimaryRunner::PrimaryRunner(Context& context, Replica& replica, Incarnation sel
       replica_(replica),
       core_(std::move(self), std::move(record), next, options, context.now()),
       posting_(context.mailbox),
-      own_posting_(context.mailbox) {}
+      own_posting_(context.mailbox),
+      detector_posting_(context.mailbox) {}
 
 Status PrimaryRunner::prepare() {
   replica_.gate->set_waiting_sink(
@@ -52,6 +53,7 @@ Status PrimaryRunner::prepare() {
       [this](const GuestEvent& event) { on_guest_event(event); }));
   context_.parts.guard->arm(Nanos{0});
   FT_TRY(replica_.gate->open());
+  forget_peer();
   publish();
   return {};
 }
@@ -373,23 +375,30 @@ void PrimaryRunner::carry_since(EpochId newest) {
 
 void PrimaryRunner::start_detector(std::uint64_t token) {
   detector_.reset();
+  detector_posting_.forget();
+  heard_ = false;
   if (!context_.parts.expect_heartbeats || context_.parts.heartbeat_port == 0) return;
   auto detector = context_.parts.expect_heartbeats(token);
-  Status status = detector ? (*detector)->start(posting_.later<DetectorEvent>(
-                                 [this](const DetectorEvent& event) {
-    if (event.kind == DetectorEvent::Kind::suspected) {
-      context_.statistics.update([](SessionStatus& s) { ++s.heartbeat_suspicions; });
-      perform(core_.on_suspected(context_.now(), event.detail));
-    } else {
-      context_.tell(LogLevel::info, "heartbeat", event.detail, {});
-    }
-  }))
+  Status status = detector ? (*detector)->start(detector_posting_.later<DetectorEvent>(
+                                 [this](const DetectorEvent& event) { on_detector(event); }))
                            : detector.error();
-  if (!status) {
+  if (status) {
+    detector_ = std::move(*detector);
+  } else {
     context_.tell(LogLevel::error, "error", status.within("heartbeats").to_string(), {});
+  }
+}
+
+void PrimaryRunner::on_detector(const DetectorEvent& event) {
+  if (event.kind == DetectorEvent::Kind::alive) heard_ = true;
+  if (event.kind != DetectorEvent::Kind::suspected) {
+    context_.tell(LogLevel::info, "heartbeat", event.detail, {});
     return;
   }
-  detector_ = std::move(*detector);
+  // A backup dials heartbeats when its standby is made, which takes as long as it takes.
+  if (!heard_ && core_.state() == core::PrimaryState::syncing) return;
+  context_.statistics.update([](SessionStatus& s) { ++s.heartbeat_suspicions; });
+  perform(core_.on_suspected(context_.now(), event.detail));
 }
 
 // Waits for the sender, so that no epoch is being encoded any more.
@@ -403,6 +412,7 @@ void PrimaryRunner::drop_peer(const std::string& why) {
   if (connection_) context_.tell(LogLevel::info, "backup_dropped", why, {});
   disconnect();
   detector_.reset();
+  detector_posting_.forget();
   inputs_.reset();
   sync_.reset();
   pending_.clear();
@@ -412,8 +422,13 @@ void PrimaryRunner::drop_peer(const std::string& why) {
     verification_->done(failure(Code::peer_lost, "the backup went away meanwhile"));
     verification_.reset();
   }
+  forget_peer();
+}
+
+void PrimaryRunner::forget_peer() {
   context_.statistics.update([](SessionStatus& s) {
     s.peer.clear();
+    s.transport.clear();
     s.sync_round = 0;
   });
 }
@@ -542,9 +557,11 @@ void PrimaryRunner::on_message(const wire::Message& message) {
   if (const auto* verify = std::get_if<wire::Verify>(&message)) return on_verify(*verify);
   std::string why = "the backup sent a message that only a primary sends";
   if (const auto* refuse = std::get_if<wire::Refuse>(&message)) why = refuse->text;
-  if (const auto* bye = std::get_if<wire::Bye>(&message)) why = bye->text;
+  const auto* bye = std::get_if<wire::Bye>(&message);
+  if (bye) why = bye->text;
   disconnect();
   perform(core_.on_disconnected(now, why));
+  if (bye) perform(core_.on_suspected(now, why));  // It leaves: no need to wait for silence.
 }
 
 void PrimaryRunner::on_guest_event(const GuestEvent& event) {

@@ -71,6 +71,7 @@ class PrimaryRunner {
   void finish_released(EpochId through, Nanos took);
   void disconnect();
   void drop_peer(const std::string& why);
+  void forget_peer();
   void stop_guest(const std::string& why);
 
   void welcome(std::unique_ptr<Transport> transport, std::vector<std::byte> rest,
@@ -78,6 +79,7 @@ class PrimaryRunner {
   void refuse(Transport& transport, Code code, const std::string& why);
   void carry_since(EpochId newest);
   void start_detector(std::uint64_t token);
+  void on_detector(const DetectorEvent& event);
   void begin_sync();
   void sync_round(const PageSet& pages);
   void on_round_done();
@@ -97,6 +99,7 @@ class PrimaryRunner {
   core::Primary core_;
   Posting posting_;       // Outlives no connection: forgotten with each.
   Posting own_posting_;   // Lives as long as the runner.
+  Posting detector_posting_;  // One detector's: it outlives a connection that is lost.
   std::unique_ptr<checkpoint::Checkpointer> checkpointer_;
   std::unique_ptr<checkpoint::EpochEncoder> encoder_;
   std::unique_ptr<Connection> connection_;  // Uses encoder_: goes first.
@@ -108,6 +111,7 @@ class PrimaryRunner {
   std::deque<core::Action> todo_;
   bool performing_ = false, tracking_ = false;
   bool owner_paused_ = false;
+  bool heard_ = false;  // The present detector has heard the backup.
   bool was_protected_ = false;
   Time paused_before_;
 };

@@ -13,6 +13,7 @@
 #include "os/thread.h"
 #include "session/backup_runner.h"
 #include "session/primary_runner.h"
+#include "wire/frame.h"
 
 namespace libft {
 namespace {
@@ -68,8 +69,11 @@ class SessionImpl final : public Session {
   void offer(std::unique_ptr<Transport> connection, std::vector<std::byte> received) override {
     auto shared = std::make_shared<std::unique_ptr<Transport>>(std::move(connection));
     mailbox_.post([this, shared, received = std::move(received)]() mutable {
-      if (primary_) primary_->offer(std::move(*shared), std::move(received));
-      // A backup has nothing to offer: closing says so, and the other side dials its next peer.
+      if (primary_) return primary_->offer(std::move(*shared), std::move(received));
+      const auto no = wire::encode(wire::Refuse{Code::refused, "this host is a backup too"},
+                                   context_.parts.guest, {});
+      const std::span<const std::byte> piece(no);
+      (void)(*shared)->send({&piece, 1});  // Then it is closed, and dials its next peer.
     });
   }
 
@@ -133,6 +137,7 @@ class SessionImpl final : public Session {
 
  private:
   void tell(LogLevel level, std::string name, std::string text, std::string json) {
+    if (name == "arbiter_unknown" && repeats(text)) return;
     if (level != LogLevel::debug) {
       context_.parts.log.write(level, "session",
                                text.empty() ? name : fmt::format("{}: {}", name, text));
@@ -142,6 +147,15 @@ class SessionImpl final : public Session {
     if (events_.size() == kEventsMax) events_.pop_front();
     events_.push_back({context_.now(), std::move(name), std::move(text), std::move(json)});
     events_fd_.signal();
+  }
+
+  // An arbiter that is away is asked many times a second; people are told every ten.
+  bool repeats(const std::string& text) {
+    const Time now = context_.now();
+    if (text == unknown_told_ && now - unknown_told_at_ < std::chrono::seconds{10}) return true;
+    unknown_told_ = text;
+    unknown_told_at_ = now;
+    return false;
   }
 
   // The record of a first protection, or of a guest whose earlier session died on this host.
@@ -277,6 +291,8 @@ class SessionImpl final : public Session {
   std::unique_ptr<BackupRunner> backup_;
   std::unique_ptr<PrimaryRunner> primary_;
   bool stopping_ = false, retired_ = false;
+  std::string unknown_told_;
+  Time unknown_told_at_;
   std::jthread thread_;
 };
 
