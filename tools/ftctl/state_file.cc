@@ -84,8 +84,10 @@ ProcessId process_of(pid_t pid) {
   const std::size_t end = text.rfind(')');
   if (end == std::string::npos) return {pid, 0};
   std::istringstream fields(text.substr(end + 1));
-  std::string field;
-  for (int i = 3; i < 22; ++i) fields >> field;
+  std::string field, state;
+  fields >> state;
+  if (state == "Z" || state == "X") return {pid, 0};  // Dead; its parent has not asked yet.
+  for (int i = 4; i < 22; ++i) fields >> field;
   std::uint64_t ticks = 0;
   fields >> ticks;
   return {pid, ticks};
