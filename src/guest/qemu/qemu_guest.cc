@@ -421,6 +421,21 @@ Result<Process> launch_process(const Arguments& arguments, const HostPaths& path
   return process;
 }
 
+// Stopping one guest and copying the memory of another would pass unnoticed. A toolstack may have
+// opened the socket for its QEMU; what gives the mistake away is a second process of one program.
+Status check_same_process(pid_t pid, const Qmp& qmp, const std::string& path) {
+  const auto program = [](pid_t process) {
+    std::error_code error;
+    return std::filesystem::read_symlink(fmt::format("/proc/{}/exe", process), error).string();
+  };
+  const pid_t server = qmp.server();
+  if (server <= 0 || server == pid || program(server) != program(pid)) return {};
+  return Status(Code::invalid,
+                fmt::format("QMP socket {} belongs to process {}, not to process {}: name the "
+                            "process and the socket of one and the same QEMU",
+                            path, server, pid));
+}
+
 // A description may leave the kernel's path relative; the standby needs a name that means the same.
 std::string absolute(const std::string& path) {
   std::error_code error;
@@ -453,6 +468,7 @@ Result<std::unique_ptr<QemuGuest>> QemuGuest::attach(pid_t pid, const QemuOption
   Life* life = process.life.get();
   FT_ASSIGN(process.qmp,
             Qmp::connect(options.paths.qmp, [life](const Json& event) { life->on_event(event); }));
+  FT_TRY(check_same_process(pid, *process.qmp, options.paths.qmp));
   return assemble(std::move(process), options.paths.nics, false, options.say);
 }
 

@@ -205,6 +205,12 @@ bool Qmp::lost() const {
   return lost_.has_value();
 }
 
+pid_t Qmp::server() const {
+  ucred who{};
+  socklen_t bytes = sizeof who;
+  return ::getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &who, &bytes) == 0 ? who.pid : 0;
+}
+
 // Waits for bytes and takes the lines in them. ok also when none came.
 Status Qmp::read_some(Nanos timeout) {
   FT_ASSIGN(const bool readable, wait_readable(socket_.get(), timeout));

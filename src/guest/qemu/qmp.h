@@ -6,6 +6,8 @@
 // polls fd() and calls drain().
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -67,6 +69,7 @@ class Qmp {
   void drain();       // Reads what is there, without waiting.
   bool lost() const;  // The connection ended.
   const Json& greeting() const { return greeting_; }
+  pid_t server() const;  // The process that opened the socket; 0 where that cannot be known.
 
  private:
   struct Slot {
