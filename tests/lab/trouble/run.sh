@@ -142,6 +142,15 @@ foreign_process() {
   expect_says primary "cannot be protected" "memory-backend-memfd"
   guest=$real
 }
+foreign_qmp() {
+  guest "${protectable[@]}"
+  local first=$guest
+  rm "$work/qmp"
+  guest "${protectable[@]}"
+  guest=$first protect 2
+  expect_says primary "$work/qmp" "process $guest" "not to process $first" "one and the same QEMU"
+  expect_runs "$first"
+}
 private_memory() {
   guest -m 64M -global migration.send-configuration=off
   private=1
