@@ -23,13 +23,15 @@ void SimArbiter::leave_unanswered(const OwnershipRecord& from, const OwnershipRe
   ++unknowns_;
   const bool scripted = next_swap_lands_in.has_value();
   if (!next_swap_never_lands && (scripted || random_.chance(manners.lands_permille))) {
-    const Nanos late = scripted ? *next_swap_lands_in : random_.between(Nanos{0}, manners.lands_within);
+    const Nanos late =
+        scripted ? *next_swap_lands_in : random_.between(Nanos{0}, manners.lands_within);
     queue_.in(late, [this, from, to] { swap(from, to); });
   }
   next_swap_lands_in.reset();
   next_swap_never_lands = false;
-  queue_.in(random_.between(Millis{20}, Millis{300}),
-            [answer] { answer({SwapOutcome::unknown, {}, "no answer"}); });
+  queue_.in(random_.between(Millis{20}, Millis{300}), [answer] {
+    answer({SwapOutcome::unknown, {}, "no answer"});
+  });
 }
 
 void SimArbiter::ask_swap(int host, const OwnershipRecord& from, const OwnershipRecord& to,
@@ -37,7 +39,8 @@ void SimArbiter::ask_swap(int host, const OwnershipRecord& from, const Ownership
   if (next_swap_lands_in || next_swap_never_lands || unanswered(host))
     return leave_unanswered(from, to, answer);
   if (random_.chance(manners.doubled_permille))
-    queue_.in(random_.between(Nanos{0}, manners.lands_within), [this, from, to] { swap(from, to); });
+    queue_.in(random_.between(Nanos{0}, manners.lands_within),
+              [this, from, to] { swap(from, to); });
   queue_.in(random_.between(manners.low, manners.high), [this, from, to, answer] {
     const SwapAnswer result = swap(from, to);
     queue_.in(random_.between(manners.low, manners.high), [answer, result] { answer(result); });

@@ -17,10 +17,10 @@ namespace libft::sim {
 
 struct ArbiterManners {
   Nanos low = std::chrono::microseconds{500}, high = Millis{4};  // One way.
-  unsigned unknown_permille = 0;     // Questions that get no answer though the arbiter is there.
-  unsigned lands_permille = 600;     // Of the unanswered swaps: those that happen all the same,
-  Nanos lands_within = Millis{1500}; // some time within this.
-  unsigned doubled_permille = 0;     // Swaps that a retrying client sends twice.
+  unsigned unknown_permille = 0;      // Questions that get no answer though the arbiter is there.
+  unsigned lands_permille = 600;      // Of the unanswered swaps: those that happen all the same,
+  Nanos lands_within = Millis{1500};  // some time within this.
+  unsigned doubled_permille = 0;      // Swaps that a retrying client sends twice.
 };
 
 class SimArbiter {
@@ -38,9 +38,10 @@ class SimArbiter {
   void ask_read(int host, std::function<void(ReadAnswer)> answer);
 
   ArbiterManners manners;
-  std::array<bool, kHosts> cut_off{};        // That host cannot reach it.
-  std::optional<Nanos> next_swap_lands_in;   // For scenarios: the next swap is unknown and lands then;
-  bool next_swap_never_lands = false;        // or never does.
+  std::array<bool, kHosts> cut_off{};  // That host cannot reach it.
+  std::optional<Nanos>
+      next_swap_lands_in;              // For scenarios: the next swap is unknown and lands then;
+  bool next_swap_never_lands = false;  // or never does.
   std::uint64_t unknowns() const { return unknowns_; }
 
  private:

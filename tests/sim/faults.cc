@@ -10,13 +10,14 @@ Faults::Faults(World& world) : world_(world), random_(world.stream(11)) { choose
 
 void Faults::choose_kinds() {
   constexpr Weighted kAll[] = {
-      {Kind::crash_process, 6}, {Kind::crash_host, 6}, {Kind::crash_in_batch, 5}, {Kind::stall, 5},
-      {Kind::stall_hidden, 3}, {Kind::stall_session, 3}, {Kind::stall_in_batch, 4},
-      {Kind::block_one_way, 7}, {Kind::block_both, 4}, {Kind::reset, 7}, {Kind::damage, 5},
-      {Kind::slow_network, 3}, {Kind::lossy_datagrams, 2}, {Kind::arbiter_slow, 3},
-      {Kind::arbiter_mute, 6}, {Kind::arbiter_cut_off, 5}, {Kind::arbiter_doubles, 2},
-      {Kind::guest_ends, 2}, {Kind::guest_paused, 2}, {Kind::guest_dies, 1}, {Kind::switch_over, 5},
-      {Kind::unprotect, 2}, {Kind::fail_over, 2}};
+      {Kind::crash_process, 6},   {Kind::crash_host, 6},      {Kind::crash_in_batch, 5},
+      {Kind::stall, 5},           {Kind::stall_hidden, 3},    {Kind::stall_session, 3},
+      {Kind::stall_in_batch, 4},  {Kind::block_one_way, 7},   {Kind::block_both, 4},
+      {Kind::reset, 7},           {Kind::damage, 5},          {Kind::slow_network, 3},
+      {Kind::lossy_datagrams, 2}, {Kind::arbiter_slow, 3},    {Kind::arbiter_mute, 6},
+      {Kind::arbiter_cut_off, 5}, {Kind::arbiter_doubles, 2}, {Kind::guest_ends, 2},
+      {Kind::guest_paused, 2},    {Kind::guest_dies, 1},      {Kind::switch_over, 5},
+      {Kind::unprotect, 2},       {Kind::fail_over, 2}};
   const unsigned share = 200 + static_cast<unsigned>(random_.below(700));
   for (const Weighted& kind : kAll)
     if (random_.chance(share)) kinds_.push_back(kind);
@@ -49,11 +50,16 @@ Faults::Kind Faults::pick() {
 
 void Faults::strike() {
   const Kind kind = pick();
-  if (kind <= Kind::crash_in_batch) crash(kind);
-  else if (kind <= Kind::stall_in_batch) stall(kind);
-  else if (kind <= Kind::lossy_datagrams) harm_network(kind);
-  else if (kind <= Kind::arbiter_doubles) harm_arbiter(kind);
-  else owner_acts(kind);
+  if (kind <= Kind::crash_in_batch)
+    crash(kind);
+  else if (kind <= Kind::stall_in_batch)
+    stall(kind);
+  else if (kind <= Kind::lossy_datagrams)
+    harm_network(kind);
+  else if (kind <= Kind::arbiter_doubles)
+    harm_arbiter(kind);
+  else
+    owner_acts(kind);
 }
 
 void Faults::crash(Kind kind) {
@@ -64,8 +70,10 @@ void Faults::crash(Kind kind) {
                     world_.arbiter.truth().in_sync.size() == 1;
   if (only && !random_.chance(30)) return;
   ++world_.counters.faults;
-  if (kind == Kind::crash_in_batch) host.crash_in_next_batch();
-  else host.crash(kind == Kind::crash_host);
+  if (kind == Kind::crash_in_batch)
+    host.crash_in_next_batch();
+  else
+    host.crash(kind == Kind::crash_host);
   world_.queue.in(random_.between(Millis{30}, Millis{1200}), [&host] {
     if (!host.alive()) host.start();
   });
@@ -141,9 +149,7 @@ void Faults::harm_arbiter(Kind kind) {
       arbiter.manners.lands_within = random_.between(Millis{1}, Millis{3000});
       world_.queue.in(length, [&arbiter] { arbiter.manners.unknown_permille = 0; });
       break;
-    case Kind::arbiter_doubles:
-      arbiter.manners.doubled_permille = 500;
-      break;
+    case Kind::arbiter_doubles: arbiter.manners.doubled_permille = 500; break;
     default: {
       const auto host = static_cast<std::size_t>(some_host());
       arbiter.cut_off[host] = true;
@@ -165,9 +171,11 @@ void Faults::owner_acts(Kind kind) {
       replica->owner_ends_guest();
       // Often nobody records it: its host dies between the last epoch and the record.
       if (random_.chance(500) && world_.arbiter.truth().in_sync.size() > 1)
-        world_.queue.in(random_.between(Millis{1}, Millis{30}), [&host = *host] { host.crash(true); });
+        world_.queue.in(random_.between(Millis{1}, Millis{30}),
+                        [&host = *host] { host.crash(true); });
     }
-    if (kind == Kind::guest_paused) replica->owner_pauses_guest(random_.between(Millis{20}, Millis{900}));
+    if (kind == Kind::guest_paused)
+      replica->owner_pauses_guest(random_.between(Millis{20}, Millis{900}));
     if (kind == Kind::guest_dies) replica->guest_process_dies();
     if (kind == Kind::switch_over) replica->owner_switches_over();
     if (kind == Kind::unprotect) replica->owner_unprotects();

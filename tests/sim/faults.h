@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The Faults of one seed: which kinds may happen at all (a few of them, so that each seed is a world
-// of its own kind), how often, and then one after the other at random moments.
+// The Faults of one seed: which kinds may happen at all (a few of them, so that each seed is a
+// world of its own kind), how often, and then one after the other at random moments.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +19,29 @@ class Faults {
 
  private:
   enum class Kind : std::uint8_t {
-    crash_process, crash_host, crash_in_batch, stall, stall_hidden, stall_session, stall_in_batch,
-    block_one_way, block_both, reset, damage, slow_network, lossy_datagrams,
-    arbiter_slow, arbiter_mute, arbiter_cut_off, arbiter_doubles,
-    guest_ends, guest_paused, guest_dies, switch_over, unprotect, fail_over,
+    crash_process,
+    crash_host,
+    crash_in_batch,
+    stall,
+    stall_hidden,
+    stall_session,
+    stall_in_batch,
+    block_one_way,
+    block_both,
+    reset,
+    damage,
+    slow_network,
+    lossy_datagrams,
+    arbiter_slow,
+    arbiter_mute,
+    arbiter_cut_off,
+    arbiter_doubles,
+    guest_ends,
+    guest_paused,
+    guest_dies,
+    switch_over,
+    unprotect,
+    fail_over,
   };
   struct Weighted {
     Kind kind;

@@ -18,7 +18,9 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
 }  // namespace
 
 SimGuest::SimGuest(std::uint32_t pages, Random entropy, std::function<void(const Packet&)> send)
-    : entropy_(entropy), send_(std::move(send)), memory_(std::size_t{pages} * kPageBytes),
+    : entropy_(entropy),
+      send_(std::move(send)),
+      memory_(std::size_t{pages} * kPageBytes),
       written_(pages) {
   info_.driver = "sim";
   info_.description = "a simulated guest";

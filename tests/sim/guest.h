@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The SimGuest is a very small virtual machine: some pages, a device state, and a program that counts
-// what it sends. Each output carries a fresh random number and a hash over everything sent before,
-// and the guest's state remembers that hash: so the oracle can tell whether a guest knows an output.
+// The SimGuest is a very small virtual machine: some pages, a device state, and a program that
+// counts what it sends. Each output carries a fresh random number and a hash over everything sent
+// before, and the guest's state remembers that hash: so the oracle can tell whether a guest knows
+// an output.
 #pragma once
 
 #include <cstddef>
@@ -25,10 +26,10 @@ class SimGuest final : public Guest {
   SimGuest(std::uint32_t pages, Random entropy, std::function<void(const Packet&)> send);
 
   // --- the world's side ---------------------------------------------------------------------
-  void boot();                    // The very first start of the guest.
+  void boot();                        // The very first start of the guest.
   bool step(unsigned send_permille);  // A while of execution, if it runs. True: it did.
   void receive(std::uint64_t input);  // A packet for the guest, if it runs.
-  void end();                     // It shuts itself down.
+  void end();                         // It shuts itself down.
   void owner_pauses() { owner_paused_ = true; }
   void owner_resumes() { owner_paused_ = false; }
   bool runs() const { return alive_ && running_ && !owner_paused_ && !ended(); }
@@ -37,7 +38,7 @@ class SimGuest final : public Guest {
   bool owner_paused() const { return owner_paused_; }
   std::uint64_t counter() const { return registers_.counter; }
   std::uint64_t chain() const { return registers_.chain; }
-  std::uint64_t hash() const;     // Of all memory and the device state.
+  std::uint64_t hash() const;  // Of all memory and the device state.
   static std::uint64_t hash(const GuestInfo& info, std::span<const std::byte> state);
 
   // --- the Guest port -----------------------------------------------------------------------
@@ -69,7 +70,9 @@ class SimGuest final : public Guest {
   void write(std::uint32_t page);
   void send();
   void touch(std::uint32_t page) { written_[page] = true; }
-  std::byte* at(std::uint32_t page) { return memory_.data() + std::size_t{page} * info_.page_bytes; }
+  std::byte* at(std::uint32_t page) {
+    return memory_.data() + std::size_t{page} * info_.page_bytes;
+  }
 
   Random entropy_;
   std::function<void(const Packet&)> send_;

@@ -18,7 +18,8 @@ Host::~Host() = default;
 
 Time Host::local_now() const { return world_.queue.now() - hidden_; }
 
-// --- life -----------------------------------------------------------------------------------------
+// --- life
+// -----------------------------------------------------------------------------------------
 
 void Host::begin_life() {
   ++life_;
@@ -64,8 +65,10 @@ void Host::crash(bool silently) {
 
 void Host::stall(Stall kind, Nanos length) {
   if (!replica_ || stall_) return;
-  world_.trace.add(name_, kind == Stall::host ? "stands still" : kind == Stall::hidden
-                   ? "stands still, unseen" : "session stands still",
+  world_.trace.add(name_,
+                   kind == Stall::host     ? "stands still"
+                   : kind == Stall::hidden ? "stands still, unseen"
+                                           : "session stands still",
                    static_cast<std::uint64_t>(length.count() / 1000000));
   stall_ = kind;
   stall_began_ = world_.queue.now();
@@ -104,7 +107,8 @@ bool Host::interrupted() {
   return stall_.has_value();
 }
 
-// --- the session's thread -------------------------------------------------------------------------
+// --- the session's thread
+// -------------------------------------------------------------------------
 
 void Host::post(std::function<void()> event) {
   if (!replica_) return;
@@ -147,7 +151,8 @@ void Host::occupy(Nanos length, std::function<void()> then) {
   });
 }
 
-// --- the detector and the guest: threads of their own ---------------------------------------------
+// --- the detector and the guest: threads of their own
+// ---------------------------------------------
 
 void Host::watch(int peer, const Incarnation& who) {
   watch_.emplace(Watch{peer, who, core::Suspicion(DetectorOptions{}, {"sim"})});
@@ -192,7 +197,8 @@ void Host::run_guest() {
   if (!frozen() && !busy_ && replica_) replica_->run_guest();
 }
 
-// --- the network ----------------------------------------------------------------------------------
+// --- the network
+// ----------------------------------------------------------------------------------
 
 void Host::on_connection(ConnectionId connection, int peer, bool dialed) {
   if (!replica_) return world_.network.close(connection, index_);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// A Host is a machine that may run one replica, die, start again, and stand still. It owns the order
-// in which its replica hears of things: while it stands still, events wait and are then told in order,
-// as a process finds its sockets and timers after SIGCONT.
+// A Host is a machine that may run one replica, die, start again, and stand still. It owns the
+// order in which its replica hears of things: while it stands still, events wait and are then told
+// in order, as a process finds its sockets and timers after SIGCONT.
 #pragma once
 
 #include <deque>
@@ -19,9 +19,9 @@ namespace libft::sim {
 class World;
 
 enum class Stall {
-  host,         // Everything stops; the clock shows it afterwards.
-  hidden,       // Everything stops; the clock shows nothing (a suspended virtual host).
-  session,      // Only the session's thread; guest, heartbeats and kernel go on.
+  host,     // Everything stops; the clock shows it afterwards.
+  hidden,   // Everything stops; the clock shows nothing (a suspended virtual host).
+  session,  // Only the session's thread; guest, heartbeats and kernel go on.
 };
 
 class Host final : public NetworkSink {
@@ -38,15 +38,15 @@ class Host final : public NetworkSink {
 
   // --- life ---------------------------------------------------------------------------------
   void start_as_owner(const OwnershipRecord& record, const Incarnation& self);
-  void start();                  // As a backup, a new incarnation.
-  void crash(bool silently);     // Silently: the whole host; else only the process.
+  void start();               // As a backup, a new incarnation.
+  void crash(bool silently);  // Silently: the whole host; else only the process.
   void stall(Stall kind, Nanos length);
   void stall_in_next_batch(Stall kind, Nanos length) { armed_stall_ = {kind, length}; }
   void crash_in_next_batch() { armed_crash_ = true; }
-  void calm();                   // Ends its stall; nothing more is armed.
+  void calm();  // Ends its stall; nothing more is armed.
 
   // --- for its replica ----------------------------------------------------------------------
-  void post(std::function<void()> event);        // On the session's thread, when it can.
+  void post(std::function<void()> event);                // On the session's thread, when it can.
   void later(Nanos delay, std::function<void()> event);  // post() then; forgotten when it dies.
   void later_unposted(Nanos delay, std::function<void()> event);  // Another thread's work.
   void occupy(Nanos length, std::function<void()> then);          // The session's thread is busy.
@@ -65,7 +65,10 @@ class Host final : public NetworkSink {
   void on_datagram(int from, const Datagram& datagram) override;
 
  private:
-  struct Armed { Stall kind; Nanos length; };
+  struct Armed {
+    Stall kind;
+    Nanos length;
+  };
   struct Watch {
     int peer;
     Incarnation who;
@@ -92,7 +95,7 @@ class Host final : public NetworkSink {
   Time stall_began_;
   Nanos hidden_{0};
   bool busy_ = false;
-  bool running_ = false;            // An event is being handled.
+  bool running_ = false;  // An event is being handled.
   std::deque<std::function<void()>> waiting_;
   std::optional<Armed> armed_stall_;
   bool armed_crash_ = false;

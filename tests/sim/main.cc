@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // ftsim: runs seeds of the simulation, or one mutant, or a scripted scenario.
+#include <fmt/format.h>
+
 #include <atomic>
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fstream>
 #include <mutex>
 #include <thread>
-
-#include <CLI/CLI.hpp>
-#include <fmt/format.h>
 
 #include "sim/scenario.h"
 #include "sim/world.h"
@@ -29,8 +29,8 @@ std::string json_of(const Counters& c) {
       "{{\"seeds\":{},\"faults\":{},\"failovers\":{},\"switchovers\":{},\"solo_swaps\":{},"
       "\"unknowns\":{},\"reprotects\":{},\"resumes\":{},\"partial_epochs\":{},\"epochs\":{},"
       "\"ended\":{},\"lost\":{},\"violations\":{}}}",
-      c.seeds, c.faults, c.failovers, c.switchovers, c.solo_swaps, c.unknowns, c.reprotects, c.resumes,
-      c.partial_epochs, c.epochs, c.ended, c.lost, c.violations);
+      c.seeds, c.faults, c.failovers, c.switchovers, c.solo_swaps, c.unknowns, c.reprotects,
+      c.resumes, c.partial_epochs, c.epochs, c.ended, c.lost, c.violations);
 }
 
 // The seed again, now with texts, and the last of them.
@@ -62,7 +62,8 @@ Counters run_seeds(const Command& command, Mutant mutant, std::size_t stop_after
       const std::lock_guard lock(mutex);
       total.add(outcome.counters);
       hash ^= outcome.trace_hash * (2 * n + 1);
-      if (!outcome.violations.empty() && (rules.empty() || rules.find(outcome.violations[0].rule) != rules.npos))
+      if (!outcome.violations.empty() &&
+          (rules.empty() || rules.find(outcome.violations[0].rule) != rules.npos))
         found.push_back({command.first + n, outcome.violations[0]});
       if (found.size() >= stop_after) next = command.seeds;
     }
@@ -127,10 +128,10 @@ int run_normal(const Command& command, Mutant mutant) {
 }
 
 int run_verbose(std::uint64_t seed, Mutant mutant) {
-  const Outcome outcome = run_seed({.seed = seed,
-                                    .mutant = mutant,
-                                    .texts = true,
-                                    .live = [](const std::string& line) { fmt::print("{}\n", line); }});
+  const Outcome outcome =
+      run_seed({.seed = seed, .mutant = mutant, .texts = true, .live = [](const std::string& line) {
+                  fmt::print("{}\n", line);
+                }});
   fmt::print("{} trace {:016x}\n", json_of(outcome.counters), outcome.trace_hash);
   return outcome.violations.empty() ? 0 : 1;
 }
@@ -146,7 +147,8 @@ int main(int argc, char** argv) {
   app.add_option("--jobs", command.jobs, "Seeds at the same time")->check(CLI::Range(1, 256));
   app.add_option("--json", command.json, "Write the counters there, too");
   app.add_option("--mutant", command.mutant, "Run with this deliberate mistake");
-  app.add_option("--scenario", command.scenario, "Run this script; compare what happens with its end");
+  app.add_option("--scenario", command.scenario,
+                 "Run this script; compare what happens with its end");
   app.add_flag("--update", command.update, "With --scenario: write what happens into the script");
   app.add_flag("--list-mutants", command.list_mutants, "Name the deliberate mistakes");
   app.add_flag("--mutants", command.all_mutants, "Every mutant, until its rule catches it");
@@ -159,7 +161,8 @@ int main(int argc, char** argv) {
       fmt::print("{:<28} {} ({})\n", mutant.name, mutant.what, mutant.rules);
     return 0;
   }
-  if (!command.scenario.empty()) return run_scenario(command.scenario, command.update, command.verbose);
+  if (!command.scenario.empty())
+    return run_scenario(command.scenario, command.update, command.verbose);
   if (command.all_mutants) return run_all_mutants(command);
   Mutant mutant = Mutant::none;
   if (!command.mutant.empty()) {

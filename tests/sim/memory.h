@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Memory and workers as the simulation hands them in: a StagingArena that keeps what was given back,
-// so that 10,000 seeds allocate little, and an Executor that runs its jobs at once, in order.
+// Memory and workers as the simulation hands them in: a StagingArena that keeps what was given
+// back, so that 10,000 seeds allocate little, and an Executor that runs its jobs at once, in order.
 #pragma once
 
 #include <map>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// A Mutant is one deliberate mistake, made by the simulation's runner (never by product code) when it
-// is named at run time. Each one shows that the oracle would notice its like: a simulation that finds
-// nothing must be able to find something.
+// A Mutant is one deliberate mistake, made by the simulation's runner (never by product code) when
+// it is named at run time. Each one shows that the oracle would notice its like: a simulation that
+// finds nothing must be able to find something.
 #pragma once
 
 #include <optional>

@@ -70,8 +70,7 @@ void Network::apply_damage(Direction& direction, Piece& piece, bool& reset_after
         std::swap(piece.bytes, direction.pieces.back().bytes);
       }
       break;
-    case Damage::none:
-      break;
+    case Damage::none: break;
   }
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The Network carries bytes between hosts: connections (ordered streams, as TCP gives them, until
 // somebody breaks them) and datagrams (heartbeats). Each direction between two hosts can be blocked
-// by itself; bytes then wait, as TCP's would, and arrive when it heals. Faults that TCP's own checks
-// would let through in one of 65,536 cases (changed, doubled, swapped pieces) are made on purpose.
+// by itself; bytes then wait, as TCP's would, and arrive when it heals. Faults that TCP's own
+// checks would let through in one of 65,536 cases (changed, doubled, swapped pieces) are made on
+// purpose.
 #pragma once
 
 #include <array>
@@ -51,8 +52,8 @@ class Network {
   // --- what fate does -----------------------------------------------------------------------
   void block(int from, int to) { blocked(from, to) = true; }
   void heal(int from, int to);
-  void reset(ConnectionId connection);              // Both ends hear of it, bytes on the way are lost.
-  void host_died(int host, bool silently);          // Silently: a dead host sends no resets.
+  void reset(ConnectionId connection);      // Both ends hear of it, bytes on the way are lost.
+  void host_died(int host, bool silently);  // Silently: a dead host sends no resets.
   enum class Damage { none, change, truncate, twice, swap };
   void damage_next(ConnectionId connection, int from, Damage damage);
   void set_delay(Nanos low, Nanos high) { delay_low_ = low, delay_high_ = high; }
@@ -74,16 +75,16 @@ class Network {
   };
   struct Direction {
     std::deque<Piece> pieces;
-    Time last;              // Arrival of the newest piece: streams do not overtake themselves.
+    Time last;  // Arrival of the newest piece: streams do not overtake themselves.
     std::size_t bytes = 0;
     bool sender_open = true;
     bool pumping = false;
     Damage damage = Damage::none;
   };
   struct Connection {
-    std::array<int, 2> host;            // [0] dialed.
-    std::array<Direction, 2> from;      // from[0]: bytes sent by host[0].
-    std::array<bool, 2> open{};         // Whether that end still listens.
+    std::array<int, 2> host;        // [0] dialed.
+    std::array<Direction, 2> from;  // from[0]: bytes sent by host[0].
+    std::array<bool, 2> open{};     // Whether that end still listens.
     bool established = false;
   };
 

@@ -5,7 +5,8 @@
 
 namespace libft::sim {
 
-// --- lives ----------------------------------------------------------------------------------------
+// --- lives
+// ----------------------------------------------------------------------------------------
 
 void Oracle::on_birth(const Incarnation& who, bool owner) {
   Life& it = life(who);
@@ -25,12 +26,13 @@ void Oracle::check_listed() {
     const auto found = lives_.find(listed.id);
     if (found == lives_.end() || !found->second.alive || found->second.owner) continue;
     if (!found->second.complete)
-      fail(rule::kOutputCommit, fmt::format("in_sync lists {}, which holds no complete image",
-                                            to_string(listed)));
+      fail(rule::kOutputCommit,
+           fmt::format("in_sync lists {}, which holds no complete image", to_string(listed)));
   }
 }
 
-// --- the arbiter ----------------------------------------------------------------------------------
+// --- the arbiter
+// ----------------------------------------------------------------------------------
 
 void Oracle::on_landed(const OwnershipRecord&) { check_listed(); }
 
@@ -44,7 +46,8 @@ void Oracle::on_definite(const Incarnation& who, const OwnershipRecord& record) 
   if (record.generation >= it.attempted) it.attempted = {};
 }
 
-// --- epochs ---------------------------------------------------------------------------------------
+// --- epochs
+// ---------------------------------------------------------------------------------------
 
 void Oracle::on_captured(EpochId id, const Moment& moment) { moments_[id] = moment; }
 
@@ -56,8 +59,8 @@ void Oracle::on_complete(const Incarnation& who, EpochId id) {
 void Oracle::on_applied(const Incarnation& who, EpochId id, std::uint64_t hash) {
   const auto found = moments_.find(id);
   if (found == moments_.end())
-    return fail(rule::kNothingPartial,
-                fmt::format("{} applied epoch {}, which nobody captured", to_string(who), to_string(id)));
+    return fail(rule::kNothingPartial, fmt::format("{} applied epoch {}, which nobody captured",
+                                                   to_string(who), to_string(id)));
   if (found->second.hash != hash)
     fail(rule::kNothingPartial,
          fmt::format("{} applied epoch {}: its memory and state are not the primary's",
@@ -67,8 +70,9 @@ void Oracle::on_applied(const Incarnation& who, EpochId id, std::uint64_t hash) 
 void Oracle::on_ack_sent(const Incarnation& who, EpochId id) {
   const Life& it = life(who);
   if (it.attempted.value != 0)
-    return fail(rule::kOutputCommit, fmt::format("{} acknowledges {} after its swap to generation {}",
-                                                 to_string(who), to_string(id), it.attempted.value));
+    return fail(rule::kOutputCommit,
+                fmt::format("{} acknowledges {} after its swap to generation {}", to_string(who),
+                            to_string(id), it.attempted.value));
   // The acknowledgement names the generation known now; the epoch may be of an older one.
   if (!it.complete || it.complete->epoch < id.epoch)
     fail(rule::kOutputCommit,
@@ -82,7 +86,8 @@ void Oracle::on_ack_heard(const Incarnation& primary, const Incarnation& backup,
   it.acknowledged = std::max(it.acknowledged, id);
 }
 
-// --- what the world sees --------------------------------------------------------------------------
+// --- what the world sees
+// --------------------------------------------------------------------------
 
 void Oracle::on_release(const Incarnation& who, EpochId through, const OwnershipRecord& known,
                         bool stood_still) {
@@ -90,28 +95,30 @@ void Oracle::on_release(const Incarnation& who, EpochId through, const Ownership
     fail(rule::kOutputCommit, fmt::format("{} releases {} while its swap is unanswered",
                                           to_string(who), to_string(through)));
   if (stood_still)
-    fail(rule::kOneOwner, fmt::format("{} stood still and releases {} without asking", to_string(who),
-                                      to_string(through)));
+    fail(rule::kOneOwner, fmt::format("{} stood still and releases {} without asking",
+                                      to_string(who), to_string(through)));
   for (const Incarnation& listed : known.in_sync) {
     if (listed == who) continue;
     const Life& it = life(listed);
     if (it.heard_by != who.id || it.acknowledged.generation != known.generation ||
         it.acknowledged.epoch < through.epoch)
-      fail(rule::kOutputCommit, fmt::format("{} releases {}, which {} has not acknowledged under it",
-                                            to_string(who), to_string(through), to_string(listed)));
+      fail(rule::kOutputCommit,
+           fmt::format("{} releases {}, which {} has not acknowledged under it", to_string(who),
+                       to_string(through), to_string(listed)));
   }
   if (released_.epoch < through.epoch) released_ = through;
 }
 
 void Oracle::on_open(const Incarnation& who) {
   if (life(who).attempted.value != 0)
-    fail(rule::kOneOwner, fmt::format("{} opens its gate while its swap is unanswered", to_string(who)));
+    fail(rule::kOneOwner,
+         fmt::format("{} opens its gate while its swap is unanswered", to_string(who)));
   if (truth_.owner != who)
     fail(rule::kOneOwner, fmt::format("{} opens its gate, and the owner is {}", to_string(who),
                                       to_string(truth_.owner)));
   else if (truth_.in_sync.size() != 1)
-    fail(rule::kOutputCommit, fmt::format("{} opens its gate while the record lists a backup",
-                                          to_string(who)));
+    fail(rule::kOutputCommit,
+         fmt::format("{} opens its gate while the record lists a backup", to_string(who)));
 }
 
 // Whether the state from which `who` runs, or would run, knows everything of that epoch.
@@ -136,7 +143,8 @@ bool Oracle::same_history(std::uint64_t chain_a, std::uint64_t counter_a, std::u
   return chain_a == chain_b;
 }
 
-void Oracle::on_packet(const Incarnation& who, const Packet& packet, std::optional<EpochId> sealed) {
+void Oracle::on_packet(const Incarnation& who, const Packet& packet,
+                       std::optional<EpochId> sealed) {
   ++packets_seen_;
   if (!sealed) {
     on_open(who);
@@ -146,22 +154,26 @@ void Oracle::on_packet(const Incarnation& who, const Packet& packet, std::option
         fail(rule::kOutputCommit, fmt::format("output of epoch {} is out and {} does not hold it",
                                               to_string(*sealed), to_string(listed)));
   } else if (!covers(truth_.owner, *sealed)) {
-    fail(rule::kOneOwner, fmt::format("output of epoch {} of {} is out, and the owner {} knows nothing of it",
-                                      to_string(*sealed), to_string(who), to_string(truth_.owner)));
+    fail(rule::kOneOwner,
+         fmt::format("output of epoch {} of {} is out, and the owner {} knows nothing of it",
+                     to_string(*sealed), to_string(who), to_string(truth_.owner)));
   }
   if (sealed && packet.counter > moments_[*sealed].counter)
-    fail(rule::kOutputCommit, fmt::format("output {} was sealed into epoch {}, which was captured before",
-                                          packet.counter, to_string(*sealed)));
+    fail(rule::kOutputCommit,
+         fmt::format("output {} was sealed into epoch {}, which was captured before",
+                     packet.counter, to_string(*sealed)));
 
   const auto [seen, fresh] = seen_.emplace(packet.counter, packet.random);
   if (!fresh && seen->second != packet.random)
     fail(rule::kPrefix, fmt::format("counter {} was seen with two values", packet.counter));
   if (!same_history(packet.chain, packet.counter, tip_chain_, tip_counter_))
-    fail(rule::kPrefix, fmt::format("output {} contradicts output {}", packet.counter, tip_counter_));
+    fail(rule::kPrefix,
+         fmt::format("output {} contradicts output {}", packet.counter, tip_counter_));
   if (packet.counter > tip_counter_) tip_counter_ = packet.counter, tip_chain_ = packet.chain;
 }
 
-// --- who runs -------------------------------------------------------------------------------------
+// --- who runs
+// -------------------------------------------------------------------------------------
 
 void Oracle::on_promote(const Incarnation& who, const OwnershipRecord& record, EpochId newest,
                         const SimGuest& guest, bool runs) {
@@ -178,8 +190,8 @@ void Oracle::on_promote(const Incarnation& who, const OwnershipRecord& record, E
                                     to_string(released_)));
   const auto found = moments_.find(newest);
   if (found == moments_.end() || found->second.hash != guest.hash())
-    fail(rule::kPrefix, fmt::format("{} is promoted into a state that is not epoch {}", to_string(who),
-                                    to_string(newest)));
+    fail(rule::kPrefix, fmt::format("{} is promoted into a state that is not epoch {}",
+                                    to_string(who), to_string(newest)));
   if (guest.counter() < tip_counter_ ||
       !same_history(guest.chain(), guest.counter(), tip_chain_, tip_counter_))
     fail(rule::kPrefix, fmt::format("the promoted guest does not know output {}", tip_counter_));
@@ -193,7 +205,8 @@ void Oracle::on_promote(const Incarnation& who, const OwnershipRecord& record, E
 void Oracle::on_guest_step(const Incarnation& who, const SimGuest& guest, bool owner_resumed) {
   if (guest.ended() || (truth_.ended && truth_.owner == who))
     fail(rule::kOwnersWill, fmt::format("{} runs a guest that ended", to_string(who)));
-  if (!owner_resumed) fail(rule::kOwnersWill, fmt::format("{} runs a paused guest", to_string(who)));
+  if (!owner_resumed)
+    fail(rule::kOwnersWill, fmt::format("{} runs a paused guest", to_string(who)));
 }
 
 void Oracle::check_bounds(std::uint32_t inflight, std::uint32_t inflight_max, std::size_t held,

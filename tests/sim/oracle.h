@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The Oracle sees everything (the true record, every image, every packet that reached the world) and
-// judges each step by the rules of the design: what a replica could not know itself. It never
+// The Oracle sees everything (the true record, every image, every packet that reached the world)
+// and judges each step by the rules of the design: what a replica could not know itself. It never
 // influences what happens.
 #pragma once
 
@@ -88,8 +88,8 @@ class Oracle {
     bool owner = false;
     std::optional<EpochId> complete;  // The newest epoch that it holds whole.
     std::optional<EpochId> promoted_from;
-    Generation attempted;             // Of its swap that nobody answered yet; 0: none.
-    EpochId acknowledged;             // As its primary heard it.
+    Generation attempted;  // Of its swap that nobody answered yet; 0: none.
+    EpochId acknowledged;  // As its primary heard it.
     Id heard_by{};
   };
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "sim/replica.h"
 
-#include <cstring>
 #include <fmt/format.h>
+
+#include <cstring>
 
 #include "sim/host.h"
 #include "sim/world.h"
@@ -29,19 +30,20 @@ void Replica::make_guest() {
   checkpointer_.reset();
   encoder_.reset();
   assembler_.reset();
-  gate_ = std::make_unique<SimGate>(
-      world_.primary_options.epochs_held_max,
-      [this](const Packet& packet, std::optional<EpochId> sealed) {
-        world_.oracle.on_packet(self_, packet, sealed);
-      });
+  gate_ = std::make_unique<SimGate>(world_.primary_options.epochs_held_max,
+                                    [this](const Packet& packet, std::optional<EpochId> sealed) {
+                                      world_.oracle.on_packet(self_, packet, sealed);
+                                    });
   gate_->set_waiting_sink([this] {
-    host_.post([this] { if (primary_) add(primary_->on_output_waiting(now())); });
+    host_.post([this] {
+      if (primary_) add(primary_->on_output_waiting(now()));
+    });
   });
-  guest_ = std::make_unique<SimGuest>(
-      world_.guest_pages, Random(world_.random.next(), 7), [this](const Packet& packet) {
-        world_.oracle.on_sent(packet);
-        gate_->packet(packet);
-      });
+  guest_ = std::make_unique<SimGuest>(world_.guest_pages, Random(world_.random.next(), 7),
+                                      [this](const Packet& packet) {
+                                        world_.oracle.on_sent(packet);
+                                        gate_->packet(packet);
+                                      });
 }
 
 Time Replica::now() const { return host_.local_now(); }
@@ -57,7 +59,8 @@ void Replica::begin_as_owner(const OwnershipRecord& record) {
 void Replica::begin_as_backup() {
   world_.oracle.on_birth(self_, false);
   backup_.emplace(self_, world_.backup_options);
-  assembler_ = std::make_unique<checkpoint::EpochAssembler>(world_.guest, guest_->info(), world_.arena);
+  assembler_ =
+      std::make_unique<checkpoint::EpochAssembler>(world_.guest, guest_->info(), world_.arena);
   dial();
 }
 
@@ -71,10 +74,12 @@ void Replica::die() {
 
 void Replica::stood_still(Nanos length, bool shown) {
   for (ToDo& todo : todo_) todo.begun = true;
-  if (shown && primary_ && primary_->peer() && length > world_.primary_options.stall_limit) ++stalls_;
+  if (shown && primary_ && primary_->peer() && length > world_.primary_options.stall_limit)
+    ++stalls_;
 }
 
-// --- doing what the machines ask ------------------------------------------------------------------
+// --- doing what the machines ask
+// ------------------------------------------------------------------
 
 void Replica::add(core::Actions actions) {
   for (auto& action : actions) todo_.push_back({std::move(action)});
@@ -120,7 +125,9 @@ void Replica::schedule_wake() {
 }
 
 void Replica::note_states() {
-  const auto state = primary_ ? to_string(primary_->state()) : backup_ ? to_string(backup_->state()) : "";
+  const auto state = primary_  ? to_string(primary_->state())
+                     : backup_ ? to_string(backup_->state())
+                               : "";
   if (state != state_told_) {
     state_told_ = state;
     world_.trace.add(host_.name(), state);
@@ -134,9 +141,10 @@ void Replica::note_states() {
     if (state == "solo" && world_.queue.now() > Time{Millis{1}}) was_unprotected_ = true;
   }
   if (primary_)
-    world_.oracle.check_bounds(primary_->inflight(), world_.primary_options.inflight_max,
-                               gate_->epochs_held(), world_.primary_options.epochs_held_max,
-                               connection_ ? world_.network.bytes_queued(*connection_, host_.index()) : 0);
+    world_.oracle.check_bounds(
+        primary_->inflight(), world_.primary_options.inflight_max, gate_->epochs_held(),
+        world_.primary_options.epochs_held_max,
+        connection_ ? world_.network.bytes_queued(*connection_, host_.index()) : 0);
 }
 
 void Replica::perform(const core::Action& action, bool begun) {
@@ -158,7 +166,9 @@ void Replica::perform(const core::Action& action, bool begun) {
           [&](const core::ReleaseOutput& it) { release(it.through, begun); },
           [&](const core::OpenOutput&) { open_gate(); },
           [&](const core::DiscardOutput&) { gate_->discard(); },
-          [&](const core::ResumeGuest&) { if (guest_->alive()) (void)guest_->resume(); },
+          [&](const core::ResumeGuest&) {
+            if (guest_->alive()) (void)guest_->resume();
+          },
           [&](const core::StopGuest& it) {
             world_.trace.add_text(host_.name(), "stops its guest", 0, 0, [&] { return it.why; });
             guest_->destroy();
@@ -180,7 +190,8 @@ void Replica::perform(const core::Action& action, bool begun) {
           [&](const core::SwapRecord& it) { ask_swap(it.from, it.to); },
           [&](const core::ReadRecord&) { ask_read(); },
           [&](const core::Tell& it) {
-            world_.trace.add_text(host_.name(), it.event, it.event.size(), 0, [&] { return it.text; });
+            world_.trace.add_text(host_.name(), it.event, it.event.size(), 0,
+                                  [&] { return it.text; });
           }},
       action);
 }
@@ -194,7 +205,8 @@ void Replica::send(const wire::Message& message, Generation generation) {
   world_.network.send(*connection_, host_.index(), wire::encode(message, world_.guest, generation));
 }
 
-// --- the arbiter ----------------------------------------------------------------------------------
+// --- the arbiter
+// ----------------------------------------------------------------------------------
 
 void Replica::answered(bool definite, const OwnershipRecord& record, std::uint64_t asked_at_stall) {
   if (!definite) return;
@@ -214,7 +226,6 @@ void Replica::ask_swap(const OwnershipRecord& from, const OwnershipRecord& to) {
                        to.ended ? ", ended" : "");
   });
   world_.oracle.on_swap_asked(self_, to);
-  if (backup_) backup_before_swap_ = backup_;
   world_.arbiter.ask_swap(
       host_.index(), from, to,
       [this, host = &host_, question = ++question_, stall = stalls_, to,
@@ -223,12 +234,14 @@ void Replica::ask_swap(const OwnershipRecord& from, const OwnershipRecord& to) {
         host->post([this, question, stall, to, life, answer] {
           if (question != question_ || self_ != life) return;
           SwapAnswer told = answer;
-          // Its own swap in the record: nobody can have been acknowledged under it before the stall.
-          answered(told.outcome != SwapOutcome::unknown, told.record, told.record == to ? stalls_ : stall);
+          // Its own swap in the record: nobody can have been acknowledged under it before the
+          // stall.
+          answered(told.outcome != SwapOutcome::unknown, told.record,
+                   told.record == to ? stalls_ : stall);
           if (told.outcome == SwapOutcome::unknown && primary_ && to.in_sync.size() == 1 &&
               !to.ended && world_.is(Mutant::release_after_unknown_solo))
             told = {SwapOutcome::won, to, {}};
-          if (told.outcome == SwapOutcome::unknown && backup_ &&
+          if (told.outcome == SwapOutcome::unknown && backup_before_swap_ &&
               world_.is(Mutant::ack_after_unknown_swap)) {
             auto before = *backup_before_swap_;  // As if it had never asked.
             (void)before.on_read(now(), {ReadAnswer::Outcome::unknown, {}, {}});
@@ -247,22 +260,23 @@ void Replica::ask_swap(const OwnershipRecord& from, const OwnershipRecord& to) {
 }
 
 void Replica::ask_read() {
-  world_.arbiter.ask_read(
-      host_.index(), [this, host = &host_, question = ++question_, stall = stalls_,
-                      life = self_](const ReadAnswer& answer) {
-        if (host->replica() != this || self_ != life) return;
-        host->post([this, question, stall, life, answer] {
-          if (question != question_ || self_ != life) return;
-          const bool found = answer.outcome == ReadAnswer::Outcome::found;
-          answered(found, answer.record, stall);
-          world_.trace.add(host_.name(), "reads", found, answer.record.generation.value);
-          if (primary_) add(primary_->on_read(now(), answer));
-          if (backup_) add(backup_->on_read(now(), answer));
-        });
-      });
+  backup_before_swap_ = backup_;
+  world_.arbiter.ask_read(host_.index(), [this, host = &host_, question = ++question_,
+                                          stall = stalls_, life = self_](const ReadAnswer& answer) {
+    if (host->replica() != this || self_ != life) return;
+    host->post([this, question, stall, life, answer] {
+      if (question != question_ || self_ != life) return;
+      const bool found = answer.outcome == ReadAnswer::Outcome::found;
+      answered(found, answer.record, stall);
+      world_.trace.add(host_.name(), "reads", found, answer.record.generation.value);
+      if (primary_) add(primary_->on_read(now(), answer));
+      if (backup_) add(backup_->on_read(now(), answer));
+    });
+  });
 }
 
-// --- connections ----------------------------------------------------------------------------------
+// --- connections
+// ----------------------------------------------------------------------------------
 
 void Replica::on_connection(ConnectionId connection, int peer, bool dialed) {
   if (dialed) {
@@ -286,8 +300,10 @@ void Replica::on_connection(ConnectionId connection, int peer, bool dialed) {
 void Replica::on_bytes(ConnectionId connection, std::span<const std::byte> bytes) {
   wire::FrameReader* reader = nullptr;
   const auto stranger = strangers_.find(connection);
-  if (connection_ == connection) reader = reader_.get();
-  else if (stranger != strangers_.end()) reader = stranger->second.second.get();
+  if (connection_ == connection)
+    reader = reader_.get();
+  else if (stranger != strangers_.end())
+    reader = stranger->second.second.get();
   if (!reader) return;
   while (!bytes.empty()) {
     const auto space = reader->space();
@@ -302,7 +318,8 @@ void Replica::on_bytes(ConnectionId connection, std::span<const std::byte> bytes
   const int peer = stranger->second.first;
   auto own = std::move(stranger->second.second);  // The view lives as long as its reader.
   strangers_.erase(stranger);
-  const auto message = frame ? wire::decode(**frame) : Result<wire::Message>(failure(frame.error()));
+  const auto message =
+      frame ? wire::decode(**frame) : Result<wire::Message>(failure(frame.error()));
   const auto* hello = message ? std::get_if<wire::Hello>(&*message) : nullptr;
   if (!hello || !primary_) return world_.network.close(connection, host_.index());
   on_hello(connection, peer, *hello);
@@ -351,7 +368,8 @@ void Replica::connection_lost(const std::string& why) {
 
 void Replica::damaged(const Status& why) { connection_lost(why.to_string()); }
 
-// --- frames ---------------------------------------------------------------------------------------
+// --- frames
+// ---------------------------------------------------------------------------------------
 
 void Replica::read_frames() {
   while (connection_ && reader_ && todo_.empty()) {
@@ -367,8 +385,10 @@ void Replica::read_frames() {
 
 bool Replica::handle(const wire::Frame& frame) {
   if (wire::is_bulk(frame.header.type)) {
-    if (backup_ && welcomed_) on_bulk(frame);
-    else damaged(Status(Code::corrupt, "bulk frames before Welcome"));
+    if (backup_ && welcomed_)
+      on_bulk(frame);
+    else
+      damaged(Status(Code::corrupt, "bulk frames before Welcome"));
     return connection_.has_value();
   }
   const auto message = wire::decode(frame);
@@ -376,12 +396,15 @@ bool Replica::handle(const wire::Frame& frame) {
     damaged(message.error());
     return false;
   }
-  if (primary_) on_message_of_backup(*message);
-  else on_message_of_primary(*message, frame.header);
+  if (primary_)
+    on_message_of_backup(*message);
+  else
+    on_message_of_primary(*message, frame.header);
   return connection_.has_value();
 }
 
-// --- the owner, the detector ----------------------------------------------------------------------
+// --- the owner, the detector
+// ----------------------------------------------------------------------
 
 void Replica::on_detector(const DetectorEvent& event, const Incarnation& about) {
   const bool suspected = event.kind == DetectorEvent::Kind::suspected;
@@ -395,7 +418,8 @@ void Replica::on_detector(const DetectorEvent& event, const Incarnation& about) 
 
 void Replica::run_guest() {
   if (!primary_) return;
-  if (guest_->step(world_.send_permille)) world_.oracle.on_guest_step(self_, *guest_, owner_resumed_);
+  if (guest_->step(world_.send_permille))
+    world_.oracle.on_guest_step(self_, *guest_, owner_resumed_);
   if (world_.random.chance(60)) guest_->receive(world_.random.next());
 }
 
@@ -403,7 +427,9 @@ void Replica::owner_ends_guest() {
   if (!primary_ || !guest_->runs()) return;
   world_.trace.add(host_.name(), "its guest ends");
   guest_->end();
-  host_.post([this] { if (primary_) add(primary_->on_guest_ended(now())); });
+  host_.post([this] {
+    if (primary_) add(primary_->on_guest_ended(now()));
+  });
 }
 
 void Replica::owner_pauses_guest(Nanos length) {
@@ -424,7 +450,9 @@ void Replica::guest_process_dies() {
   world_.trace.add(host_.name(), "its guest's process dies");
   guest_->destroy();
   world_.oracle.on_death(self_);
-  host_.post([this] { if (primary_) add(primary_->on_guest_lost(now(), "its process died")); });
+  host_.post([this] {
+    if (primary_) add(primary_->on_guest_lost(now(), "its process died"));
+  });
 }
 
 void Replica::owner_switches_over() {
@@ -436,7 +464,9 @@ void Replica::owner_switches_over() {
 }
 
 void Replica::owner_unprotects() {
-  host_.post([this] { if (primary_) add(primary_->unprotect(now())); });
+  host_.post([this] {
+    if (primary_) add(primary_->unprotect(now()));
+  });
 }
 
 void Replica::owner_fails_over() {

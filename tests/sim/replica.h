@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// A Replica is one process: the pure machines of src/core, the real checkpointer, encoder, assembler
-// and frame codec, a SimGuest and a SimGate, and the runner that does what the machines ask, by the
-// rules that the production session follows too: actions in order, one question to the arbiter at a
-// time, the guest resumed before anything is sent.
+// A Replica is one process: the pure machines of src/core, the real checkpointer, encoder,
+// assembler and frame codec, a SimGuest and a SimGate, and the runner that does what the machines
+// ask, by the rules that the production session follows too: actions in order, one question to the
+// arbiter at a time, the guest resumed before anything is sent.
 #pragma once
 
 #include <deque>
@@ -42,9 +42,9 @@ class Replica {
 
   void begin_as_owner(const OwnershipRecord& record);
   void begin_as_backup();
-  void die();                                   // Nothing more of it happens.
-  void stood_still(Nanos length, bool shown);   // After a stall, before anything else.
-  void go_on();                                 // Does what is still to be done; sets the timers.
+  void die();                                  // Nothing more of it happens.
+  void stood_still(Nanos length, bool shown);  // After a stall, before anything else.
+  void go_on();                                // Does what is still to be done; sets the timers.
 
   // --- events, on the session's thread ------------------------------------------------------
   void on_connection(ConnectionId connection, int peer, bool dialed);
@@ -53,7 +53,7 @@ class Replica {
   void on_detector(const DetectorEvent& event, const Incarnation& about);
 
   // --- the world's ----------------------------------------------------------------------------
-  void run_guest();                             // A while of guest execution.
+  void run_guest();  // A while of guest execution.
   void owner_ends_guest();
   void owner_pauses_guest(Nanos length);
   void owner_resumes_guest();
@@ -85,7 +85,7 @@ class Replica {
   void drop_connection();
   void connection_lost(const std::string& why);
   void read_frames();
-  bool handle(const wire::Frame& frame);        // False: stop reading.
+  bool handle(const wire::Frame& frame);  // False: stop reading.
   void damaged(const Status& why);
   void note_states();
 
@@ -124,11 +124,11 @@ class Replica {
   bool dead_ = false;
 
   std::deque<ToDo> todo_;
-  std::optional<Time> wake_;           // The timer that is set, on this host's clock.
+  std::optional<Time> wake_;  // The timer that is set, on this host's clock.
   bool doing_ = false;
-  std::uint64_t question_ = 0;         // Answers to others are for an incarnation given up.
-  std::uint64_t stalls_ = 0;           // How often it stood still for too long, and saw it;
-  std::uint64_t asked_after_ = 0;      // of these, how many it has asked the arbiter after.
+  std::uint64_t question_ = 0;     // Answers to others are for an incarnation given up.
+  std::uint64_t stalls_ = 0;       // How often it stood still for too long, and saw it;
+  std::uint64_t asked_after_ = 0;  // of these, how many it has asked the arbiter after.
   bool attempt_counted_ = false;
   std::string state_told_;
 
@@ -139,11 +139,11 @@ class Replica {
 
   std::unique_ptr<checkpoint::Checkpointer> checkpointer_;
   std::unique_ptr<checkpoint::EpochEncoder> encoder_;
-  std::deque<Flight> flight_;          // Captured, not known to have arrived.
+  std::deque<Flight> flight_;  // Captured, not known to have arrived.
   std::optional<Incarnation> peer_incarnation_;
   Time guest_ran_since_;
-  std::uint64_t sync_ = 0;             // Of which synchronisation a chunk is part.
-  std::vector<PageNo> sync_pages_;     // Of the round, still to be sent.
+  std::uint64_t sync_ = 0;          // Of which synchronisation a chunk is part.
+  std::vector<PageNo> sync_pages_;  // Of the round, still to be sent.
   unsigned sync_round_ = 0;
   bool probing_ = false, capturing_ = false;
   bool was_unprotected_ = false, switching_ = false;

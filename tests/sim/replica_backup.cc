@@ -126,8 +126,10 @@ void Replica::promote(const core::Promote& order) {
   (void)guest_->activate();
   world_.trace.add(host_.name(), "is promoted", order.record.generation.value, newest.epoch.value);
   world_.oracle.on_promote(self_, order.record, newest, *guest_, !order.stay_paused);
-  if (switching_) ++world_.counters.switchovers;
-  else ++world_.counters.failovers;
+  if (switching_)
+    ++world_.counters.switchovers;
+  else
+    ++world_.counters.failovers;
   switching_ = false;
   backup_.reset();
   backup_before_swap_.reset();

@@ -25,7 +25,8 @@ std::span<const std::byte> page_bytes(const GuestInfo& info, PageNo page) {
   for (const auto& region : info.memory) {
     const std::uint64_t pages = region.bytes.size() / info.page_bytes;
     if (page.value < region.first.value || page.value >= region.first.value + pages) continue;
-    return region.bytes.subspan((page.value - region.first.value) * info.page_bytes, info.page_bytes);
+    return region.bytes.subspan((page.value - region.first.value) * info.page_bytes,
+                                info.page_bytes);
   }
   return {};
 }
@@ -75,8 +76,8 @@ void Replica::on_hello(ConnectionId connection, int peer, const wire::Hello& hel
   add(primary_->on_backup(now(), hello));
 }
 
-// What the backup lacks of the epochs captured since goes with the next one, raw: the reference image
-// is that of the last epoch sent, not of the last that arrived.
+// What the backup lacks of the epochs captured since goes with the next one, raw: the reference
+// image is that of the last epoch sent, not of the last that arrived.
 void Replica::carry_what_lacks(const EpochId& newest_complete) {
   encoder_->resume(newest_complete);
   for (const Flight& flight : flight_)
@@ -84,7 +85,8 @@ void Replica::carry_what_lacks(const EpochId& newest_complete) {
       checkpointer_->carry(flight.pages);
 }
 
-// --- the first synchronisation --------------------------------------------------------------------
+// --- the first synchronisation
+// --------------------------------------------------------------------
 
 void Replica::begin_sync() {
   (void)guest_->start_tracking();
@@ -92,8 +94,8 @@ void Replica::begin_sync() {
                                              world_.primary_options.inflight_max + 1, 0);
   if (!made) return world_.report("simulation", made.error().to_string());
   checkpointer_ = std::move(*made);
-  encoder_ = std::make_unique<checkpoint::EpochEncoder>(world_.guest, guest_->info(), world_.executor,
-                                                        checkpoint::EncoderOptions{});
+  encoder_ = std::make_unique<checkpoint::EpochEncoder>(
+      world_.guest, guest_->info(), world_.executor, checkpoint::EncoderOptions{});
   flight_.clear();
   sync_pages_.clear();
   sync_round_ = 0;
@@ -108,12 +110,15 @@ void Replica::sync_chunk(std::uint64_t serial) {
   for (std::size_t n = 0; n < kSyncPagesAtOnce && !sync_pages_.empty(); ++n) {
     const PageNo page = sync_pages_.front();
     sync_pages_.erase(sync_pages_.begin());
-    (void)encoder_->encode_sync(primary_->record().generation, page, page_bytes(guest_->info(), page),
+    (void)encoder_->encode_sync(primary_->record().generation, page,
+                                page_bytes(guest_->info(), page),
                                 [this](auto pieces) { return to_network(pieces); });
   }
   host_.later(world_.random.between(std::chrono::microseconds{200}, Millis{3}), [this, serial] {
-    if (sync_pages_.empty()) end_of_round(serial);
-    else sync_chunk(serial);
+    if (sync_pages_.empty())
+      end_of_round(serial);
+    else
+      sync_chunk(serial);
   });
 }
 
@@ -123,7 +128,8 @@ void Replica::end_of_round(std::uint64_t serial) {
     PageSet written;
     (void)guest_->take_written(written);
     for (const PageRun& run : written.runs())
-      for (std::uint64_t n = 0; n < run.count; ++n) sync_pages_.push_back(PageNo{run.first.value + n});
+      for (std::uint64_t n = 0; n < run.count; ++n)
+        sync_pages_.push_back(PageNo{run.first.value + n});
     return sync_chunk(serial);
   }
   std::vector<std::byte> state;
@@ -153,10 +159,12 @@ Status Replica::to_network(std::span<const std::span<const std::byte>> pieces) {
   return {};
 }
 
-// --- checkpoints ----------------------------------------------------------------------------------
+// --- checkpoints
+// ----------------------------------------------------------------------------------
 
 void Replica::take_checkpoint(const core::TakeCheckpoint& order) {
-  const checkpoint::CaptureOrder capture{order.id, order.begin_hold, order.stay_paused, order.guest_ended};
+  const checkpoint::CaptureOrder capture{order.id, order.begin_hold, order.stay_paused,
+                                         order.guest_ended};
   gate_->never_hold = world_.is(Mutant::release_without_holding);
   gate_->seal_late = world_.is(Mutant::seal_after_resume);
   const bool paused = guest_->owner_paused();
@@ -216,14 +224,17 @@ void Replica::on_message_of_backup(const wire::Message& message) {
   } else if (const auto* probe = std::get_if<wire::ProbeAnswer>(&message)) {
     if (!probing_) return;
     probing_ = false;
-    if (probe->loadable) add(primary_->on_sync_converged(now()));
-    else connection_lost(probe->text);
+    if (probe->loadable)
+      add(primary_->on_sync_converged(now()));
+    else
+      connection_lost(probe->text);
   } else if (std::get_if<wire::Bye>(&message) || std::get_if<wire::Refuse>(&message)) {
     connection_lost("the backup leaves");
   }
 }
 
-// --- output ---------------------------------------------------------------------------------------
+// --- output
+// ---------------------------------------------------------------------------------------
 
 void Replica::release(EpochId through, bool begun) {
   world_.trace.add(host_.name(), "releases", through.generation.value, through.epoch.value);

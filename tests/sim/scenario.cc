@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "sim/scenario.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <fstream>
 #include <map>
 #include <sstream>
 #include <vector>
-
-#include <fmt/format.h>
 
 #include "sim/host.h"
 #include "sim/world.h"
@@ -27,8 +27,10 @@ Script read_script(const std::string& path) {
   std::ifstream file(path);
   bool below = false;
   for (std::string line; std::getline(file, line);) {
-    if (!below && line.starts_with(kLine)) below = true;
-    else (below ? script.expected : script.commands).push_back(line);
+    if (!below && line.starts_with(kLine))
+      below = true;
+    else
+      (below ? script.expected : script.commands).push_back(line);
   }
   return script;
 }
@@ -49,29 +51,61 @@ bool run_command(World& world, std::istringstream& words) {
   long length = 0;
   words >> verb;
   const auto host = [&](const std::string& name) -> Host& { return world.host(host_named(name)); };
-  if (verb == "crash") { words >> a; host(a).crash(true); }
-  else if (verb == "kill") { words >> a; host(a).crash(false); }
-  else if (verb == "start") { words >> a; host(a).start(); }
-  else if (verb == "stall") { words >> a >> length; host(a).stall(Stall::host, Millis{length}); }
-  else if (verb == "stall-unseen") { words >> a >> length; host(a).stall(Stall::hidden, Millis{length}); }
-  else if (verb == "stall-session") { words >> a >> length; host(a).stall(Stall::session, Millis{length}); }
-  else if (verb == "block") { words >> a >> b; world.network.block(host_named(a), host_named(b)); }
-  else if (verb == "heal") { words >> a >> b; world.network.heal(host_named(a), host_named(b)); }
-  else if (verb == "reset") {
+  if (verb == "crash") {
+    words >> a;
+    host(a).crash(true);
+  } else if (verb == "kill") {
+    words >> a;
+    host(a).crash(false);
+  } else if (verb == "start") {
+    words >> a;
+    host(a).start();
+  } else if (verb == "stall") {
+    words >> a >> length;
+    host(a).stall(Stall::host, Millis{length});
+  } else if (verb == "stall-unseen") {
+    words >> a >> length;
+    host(a).stall(Stall::hidden, Millis{length});
+  } else if (verb == "stall-session") {
+    words >> a >> length;
+    host(a).stall(Stall::session, Millis{length});
+  } else if (verb == "block") {
+    words >> a >> b;
+    world.network.block(host_named(a), host_named(b));
+  } else if (verb == "heal") {
+    words >> a >> b;
+    world.network.heal(host_named(a), host_named(b));
+  } else if (verb == "reset") {
     for (const ConnectionId id : world.network.open_connections()) world.network.reset(id);
-  }
-  else if (verb == "cut-off") { words >> a; world.arbiter.cut_off[static_cast<std::size_t>(host_named(a))] = true; }
-  else if (verb == "reach") { words >> a; world.arbiter.cut_off[static_cast<std::size_t>(host_named(a))] = false; }
-  else if (verb == "next-swap-lands-in") { words >> length; world.arbiter.next_swap_lands_in = Millis{length}; }
-  else if (verb == "next-swap-is-lost") { world.arbiter.next_swap_never_lands = true; }
-  else if (verb == "fail-over") { words >> a; if (host(a).replica()) host(a).replica()->owner_fails_over(); }
-  else if (Replica* const it = owner(world); !it) { return verb == "guest-ends" || verb == "switch-over"; }
-  else if (verb == "switch-over") { it->owner_switches_over(); }
-  else if (verb == "unprotect") { it->owner_unprotects(); }
-  else if (verb == "guest-ends") { it->owner_ends_guest(); }
-  else if (verb == "guest-paused") { words >> length; it->owner_pauses_guest(Millis{length}); }
-  else if (verb == "guest-dies") { it->guest_process_dies(); }
-  else return false;
+  } else if (verb == "cut-off") {
+    words >> a;
+    world.arbiter.cut_off[static_cast<std::size_t>(host_named(a))] = true;
+  } else if (verb == "reach") {
+    words >> a;
+    world.arbiter.cut_off[static_cast<std::size_t>(host_named(a))] = false;
+  } else if (verb == "next-swap-lands-in") {
+    words >> length;
+    world.arbiter.next_swap_lands_in = Millis{length};
+  } else if (verb == "next-swap-is-lost") {
+    world.arbiter.next_swap_never_lands = true;
+  } else if (verb == "fail-over") {
+    words >> a;
+    if (host(a).replica()) host(a).replica()->owner_fails_over();
+  } else if (Replica* const it = owner(world); !it) {
+    return verb == "guest-ends" || verb == "switch-over";
+  } else if (verb == "switch-over") {
+    it->owner_switches_over();
+  } else if (verb == "unprotect") {
+    it->owner_unprotects();
+  } else if (verb == "guest-ends") {
+    it->owner_ends_guest();
+  } else if (verb == "guest-paused") {
+    words >> length;
+    it->owner_pauses_guest(Millis{length});
+  } else if (verb == "guest-dies") {
+    it->guest_process_dies();
+  } else
+    return false;
   return true;
 }
 

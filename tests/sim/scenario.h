@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// A scenario is a schedule as text, with what then happens below it: both document the protocol, and
-// a change of behaviour shows as a difference. See scenarios/*.txt.
+// A scenario is a schedule as text, with what then happens below it: both document the protocol,
+// and a change of behaviour shows as a difference. See scenarios/*.txt.
 #pragma once
 
 #include <string>

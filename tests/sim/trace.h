@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The Trace remembers what happened: a hash over everything (two runs of a seed must agree), and, when
-// asked to, the text of it. Text is made only then: 10,000 seeds run without formatting a line, and
-// a seed that violates a rule is simply run again.
+// The Trace remembers what happened: a hash over everything (two runs of a seed must agree), and,
+// when asked to, the text of it. Text is made only then: 10,000 seeds run without formatting a
+// line, and a seed that violates a rule is simply run again.
 #pragma once
+
+#include <fmt/format.h>
 
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <fmt/format.h>
 
 #include "libft/clock.h"
 

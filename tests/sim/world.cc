@@ -36,12 +36,13 @@ World::World(WorldOptions chosen)
     trace.add_text("arb", "record", record.generation.value, record.in_sync.size(), [&] {
       std::string listing;
       for (const auto& listed : record.in_sync) listing += " " + listed.host;
-      return "generation " + std::to_string(record.generation.value) + ", owner " + record.owner.host +
-             ", in sync" + listing + (record.ended ? ", ended" : "");
+      return "generation " + std::to_string(record.generation.value) + ", owner " +
+             record.owner.host + ", in sync" + listing + (record.ended ? ", ended" : "");
     });
     oracle.on_landed(record);
   });
-  for (int n = 0; n < kHosts; ++n) hosts[static_cast<std::size_t>(n)] = std::make_unique<Host>(*this, n);
+  for (int n = 0; n < kHosts; ++n)
+    hosts[static_cast<std::size_t>(n)] = std::make_unique<Host>(*this, n);
 }
 
 World::~World() = default;
@@ -113,7 +114,8 @@ bool World::run_to_progress(Nanos patience) {
       if (it->replica()) it->replica()->owner_resumes_guest();
   }
   if (!violations.empty() || is_settled()) return violations.empty();
-  report(rule::kProgress, "the guest is not running, protected and heard of, long after all healed");
+  report(rule::kProgress,
+         "the guest is not running, protected and heard of, long after all healed");
   return false;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The World is one run of the simulation: three hosts, the network, the arbiter, the oracle and time,
-// all made from one seed. First phase: faults. Second phase: none, and progress is required.
+// The World is one run of the simulation: three hosts, the network, the arbiter, the oracle and
+// time, all made from one seed. First phase: faults. Second phase: none, and progress is required.
 #pragma once
 
 #include <array>
@@ -40,8 +40,8 @@ struct Violation {
 struct WorldOptions {
   std::uint64_t seed = 1;
   Mutant mutant = Mutant::none;
-  bool texts = false;                                   // Keep the trace's texts.
-  std::function<void(const std::string&)> live = {};    // And tell them at once.
+  bool texts = false;                                 // Keep the trace's texts.
+  std::function<void(const std::string&)> live = {};  // And tell them at once.
 };
 
 class World {
@@ -50,10 +50,10 @@ class World {
   ~World();
 
   // --- running ------------------------------------------------------------------------------
-  void begin();                       // A owns the guest and runs it; B dials.
-  void run_until(Time end);           // Or the first violation.
-  void stop_faults();                 // Everything heals, everybody lives again.
-  bool is_settled() const;            // The guest runs, is protected, and is heard of outside.
+  void begin();              // A owns the guest and runs it; B dials.
+  void run_until(Time end);  // Or the first violation.
+  void stop_faults();        // Everything heals, everybody lives again.
+  bool is_settled() const;   // The guest runs, is protected, and is heard of outside.
   bool run_to_progress(Nanos patience);
 
   // --- the parts, for hosts, replicas and faults --------------------------------------------
@@ -72,7 +72,7 @@ class World {
   PageArena arena;
   InlineExecutor executor;
   GuestId guest;
-  Random random;                      // For everything that has no stream of its own.
+  Random random;  // For everything that has no stream of its own.
   std::array<std::unique_ptr<Host>, kHosts> hosts;
   core::PrimaryOptions primary_options;
   core::BackupOptions backup_options;
