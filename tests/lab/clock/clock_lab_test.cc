@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -121,7 +122,10 @@ struct Lab {
     folder = name;
   }
   ~Lab() {
-    if (guest) guest->destroy();
+    if (guest)
+      guest->destroy();
+    else if (let_go > 0)
+      ::kill(let_go, SIGKILL);
     std::error_code ignored;
     std::filesystem::remove_all(folder, ignored);
   }
@@ -133,6 +137,7 @@ struct Lab {
   }
   // libft lets go of the guest, which runs on; the agent is free for another client.
   Agent::Lag lag_behind_libfts_back(const std::string& agent) {
+    let_go = guest->pid();
     guest.reset();
     Agent client(agent);
     REQUIRE(eventually([&] { return client.synchronise(); }, std::chrono::seconds{30}));
@@ -141,6 +146,7 @@ struct Lab {
 
   std::string folder;
   std::unique_ptr<QemuGuest> guest;
+  pid_t let_go = -1;  // Still this process's child, so that the number is nobody else's.
 };
 
 std::unique_ptr<QemuGuest> promoted(Lab& lab) {
