@@ -104,9 +104,12 @@ OwnershipRecord Primary::successor(bool with_peer, bool ended) const {
 
 // A replica that stood still may have been replaced meanwhile: it asks before it releases more.
 void Primary::observe(Time now) {
-  if (peer_ && now - seen_ > options_.stall_limit && !attempt_ && !confirm_) {
-    confirm_ = true;
-    if (!ask_at_) ask_at_ = now;
+  if (peer_ && now - seen_ > options_.stall_limit) {
+    answer_is_old_ = question_out_;
+    if (!attempt_ && !confirm_) {
+      confirm_ = true;
+      if (!ask_at_) ask_at_ = now;
+    }
   }
   seen_ = now;
 }
@@ -287,8 +290,12 @@ Actions Primary::on_tick(Time now) {
     remove_peer(actions, "the backup did not reconnect in time");
     return actions;
   }
-  if (ack_overdue(now)) {
-    const std::string why = "the backup acknowledges nothing";
+  const bool unheard = state_ == PrimaryState::handing_over && guest_lost_ && peer_connected_ &&
+                       now - handed_over_at_ >= options_.handover_patience;
+  if (ack_overdue(now) || unheard) {
+    const std::string why = unheard ? "the backup does not take over" :
+                                      "the backup acknowledges nothing";
+    handed_over_at_ = now;
     actions.push_back(DropPeer{why});
     for (auto& action : on_disconnected(now, why)) actions.push_back(std::move(action));
     return actions;
@@ -296,6 +303,7 @@ Actions Primary::on_tick(Time now) {
   if (ask_at_ && now >= *ask_at_ && !question_out_) {
     ask_at_.reset();
     question_out_ = true;
+    answer_is_old_ = false;
     if (attempt_) {
       actions.push_back(SwapRecord{attempt_->from, attempt_->to});
     } else {
@@ -497,6 +505,10 @@ Actions Primary::on_read(Time now, const ReadAnswer& answer) {
     const bool planned = state_ == PrimaryState::handing_over;
     fence(actions, planned ? fmt::format("switched over to {}", to_string(answer.record.owner))
                            : fmt::format("the arbiter's record is {}", to_string(answer.record)));
+    return actions;
+  }
+  if (std::exchange(answer_is_old_, false) && confirm_) {  // True before the stall: ask again.
+    ask_at_ = now;
     return actions;
   }
   confirm_ = false;

@@ -152,6 +152,7 @@ class Primary {
 
   std::optional<Attempt> attempt_;
   bool question_out_ = false;       // To the arbiter.
+  bool answer_is_old_ = false;      // It was asked before this replica stood still.
   std::optional<Time> ask_at_;      // When to ask again.
   bool confirm_ = false;            // Stood still: ask before releasing.
   Time seen_;                       // The latest event.
