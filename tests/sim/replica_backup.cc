@@ -138,6 +138,11 @@ void Replica::promote(const core::Promote& order) {
   was_unprotected_ = true;
   become_primary(order.record, newest.epoch.next());
   open_gate();
+  // It shut down just before the epoch that is continued here: its driver says so at once.
+  if (guest_->ended())
+    host_.post([this] {
+      if (primary_) add(primary_->on_guest_ended(now()));
+    });
 }
 
 }  // namespace libft::sim
