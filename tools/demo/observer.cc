@@ -196,7 +196,7 @@ Result<ClockPair> Observer::guest_clock(Nanos patience) {
     Time asked;
     auto answer = ask_once(queries_.get(), LAB_CLOCK, patience, &asked);
     if (!answer) return failure(answer.error());
-    const ClockPair pair{asked, Nanos{static_cast<std::int64_t>(answer->value[1])}};
+    const ClockPair pair{asked, Nanos{static_cast<std::int64_t>(answer->value[0])}};
     pairs.emplace_back(pair.here.since_start - pair.guest, pair);
   }
   std::sort(pairs.begin(), pairs.end(),

@@ -23,7 +23,7 @@ struct ObserverOptions {
   int netns_fd = -1;
 };
 
-// The guest's monotonic clock beside this host's, read at about the same moment.
+// The guest's time of day beside this host's clock, read at about the same moment.
 struct ClockPair {
   Time here;
   Nanos guest{};
