@@ -250,6 +250,10 @@ void Primary::definite(Time now, Actions& actions) {
       if (peer_connected_)
         actions.push_back(SendMessage{wire::Joined{record_.generation}, record_.generation});
       actions.push_back(Tell{"protected", to_string(*peer_)});
+      if (guest_lost_ && guest_ended_) {
+        actions.push_back(DiscardOutput{});
+        return record_end(actions);
+      }
       if (guest_lost_) {  // The backup's image is all that is left.
         state_ = PrimaryState::handing_over;
         handed_over_at_ = now;
@@ -544,7 +548,12 @@ Actions Primary::on_guest_lost(Time now, const std::string& why) {
   if (guest_lost_ || state_ == PrimaryState::fenced || state_ == PrimaryState::ended) return actions;
   guest_lost_ = true;
   actions.push_back(Tell{"guest_lost", why});
-  if (state_ == PrimaryState::protecting) {
+  if (state_ == PrimaryState::protecting && guest_ended_) {
+    // It ended on purpose and its last epoch cannot be captured any more: what it sent in it is lost,
+    // as on any network; that nobody runs it again is not.
+    actions.push_back(DiscardOutput{});
+    record_end(actions);
+  } else if (state_ == PrimaryState::protecting) {
     // Nothing can run here any more; what was not acknowledged is gone with the guest.
     state_ = PrimaryState::handing_over;
     handed_over_at_ = now;
