@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The arbiter's record as text: one line of JSON, the same in every arbiter.
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "libft/arbiter.h"
@@ -25,7 +26,8 @@ std::string to_string(const OwnershipRecord& record) {
 Result<OwnershipRecord> record_from_string(std::string_view text) {
   const auto json = nlohmann::json::parse(text, nullptr, false);
   const auto bad = [&](std::string_view what) {
-    return failure(Code::corrupt, fmt::format("arbiter's record: {}: {}", what, text.substr(0, 200)));
+    return failure(Code::corrupt,
+                   fmt::format("arbiter's record: {}: {}", what, text.substr(0, 200)));
   };
   if (!json.is_object()) return bad("not a JSON object");
   const auto generation = json.find("generation"), owner = json.find("owner"),

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libft/types.h"
 
-#include <algorithm>
 #include <fmt/format.h>
 #include <xxhash.h>
+
+#include <algorithm>
 
 #include "base/hex.h"
 

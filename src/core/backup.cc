@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "core/backup.h"
 
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 
 namespace libft::core {
 
@@ -95,8 +96,8 @@ void Backup::decide(Time now, Actions& actions, const OwnershipRecord& record) {
     return ask(actions);
   }
   if (record.generation > generation_)
-    return give_up(actions, fmt::format("the record no longer lists this replica: {}",
-                                        to_string(record)));
+    return give_up(actions,
+                   fmt::format("the record no longer lists this replica: {}", to_string(record)));
   // The primary's swap that adds us has not landed, and may yet: the image is kept.
   state_ = before_claim_;
   forced_ = false;
@@ -105,7 +106,8 @@ void Backup::decide(Time now, Actions& actions, const OwnershipRecord& record) {
   if (suspected_) claim_at_ = now + options_.ask_again;
 }
 
-// --- events ---------------------------------------------------------------------------------------
+// --- events
+// ---------------------------------------------------------------------------------------
 
 Actions Backup::on_tick(Time now) {
   Actions actions;
@@ -142,7 +144,8 @@ Actions Backup::on_disconnected(Time) {
   Actions actions;
   connected_ = false;
   // Half an image is worth nothing, and this incarnation began to hold state: the next one is new.
-  if (state_ == BackupState::syncing) give_up(actions, "connection lost before the image was complete");
+  if (state_ == BackupState::syncing)
+    give_up(actions, "connection lost before the image was complete");
   return actions;
 }
 
@@ -246,10 +249,10 @@ Actions Backup::on_read(Time now, const ReadAnswer& answer) {
 
 Status Backup::can_fail_over() const {
   if (state_ == BackupState::holding || state_ == BackupState::in_sync) return {};
-  return Status(Code::refused, fmt::format("cannot take over while {}: {}", to_string(state_),
-                                           state_ == BackupState::syncing
-                                               ? "the image is not complete yet"
-                                               : "see `ftctl status`"));
+  return Status(Code::refused,
+                fmt::format("cannot take over while {}: {}", to_string(state_),
+                            state_ == BackupState::syncing ? "the image is not complete yet"
+                                                           : "see `ftctl status`"));
 }
 
 Actions Backup::fail_over(Time) {

@@ -79,7 +79,9 @@ class Backup {
   Actions fail_over(Time now);  // A person's wish: at once.
 
  private:
-  struct Attempt { OwnershipRecord from, to; };
+  struct Attempt {
+    OwnershipRecord from, to;
+  };
 
   void claim(Actions& actions, const std::string& why);
   void give_up(Actions& actions, const std::string& why);
@@ -98,9 +100,9 @@ class Backup {
   bool image_complete_ = false;
   bool connected_ = false;
   bool guest_ended_ = false, guest_paused_ = false;
-  bool forced_ = false;                // By a person, or asked by the primary.
+  bool forced_ = false;  // By a person, or asked by the primary.
   bool suspected_ = false;
-  std::optional<Time> claim_at_;       // The head start's end.
+  std::optional<Time> claim_at_;  // The head start's end.
   std::optional<Attempt> attempt_;
   bool question_out_ = false;
   std::optional<Time> ask_at_;

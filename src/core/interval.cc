@@ -17,8 +17,9 @@ Nanos until_pages_wanted(const IntervalOptions& options, const LastCheckpoint& l
   if (last.pages == 0 || last.ran <= Nanos{0}) return options.idle;
   const double rate = static_cast<double>(last.pages) / static_cast<double>(last.ran.count());
   const double nanos = static_cast<double>(options.pages_wanted) / rate;
-  return nanos >= static_cast<double>(options.idle.count()) ? options.idle
-                                                            : Nanos{static_cast<std::int64_t>(nanos)};
+  return nanos >= static_cast<double>(options.idle.count())
+             ? options.idle
+             : Nanos{static_cast<std::int64_t>(nanos)};
 }
 
 }  // namespace

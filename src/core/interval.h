@@ -16,9 +16,10 @@ struct IntervalOptions {
     adaptive,  // At once (within `floor`) when output waits; else by dirty rate, up to `idle`.
   };
   Kind kind = Kind::adaptive;
-  Nanos interval = Millis{25};  // fixed: the interval. adaptive: the shortest while no output waits.
-  Nanos floor = Millis{4};      // The shortest run between two pauses.
-  Nanos idle = Millis{1000};    // adaptive: the longest time between two checkpoints.
+  Nanos interval =
+      Millis{25};             // fixed: the interval. adaptive: the shortest while no output waits.
+  Nanos floor = Millis{4};    // The shortest run between two pauses.
+  Nanos idle = Millis{1000};  // adaptive: the longest time between two checkpoints.
   // adaptive: checkpoint before about so many pages are written, so that no pause grows long.
   std::uint64_t pages_wanted = 2000;
   // adaptive: the guest runs at least this share of the time, in percent; stretches `floor`.
@@ -27,10 +28,10 @@ struct IntervalOptions {
 
 // What is known of the last checkpoint.
 struct LastCheckpoint {
-  Time resumed_at;           // When the guest began to run again.
-  Nanos stopped{0};          // How long it had stood still.
-  Nanos ran{0};              // How long it had run before that.
-  std::uint64_t pages = 0;   // How many pages were written meanwhile.
+  Time resumed_at;          // When the guest began to run again.
+  Nanos stopped{0};         // How long it had stood still.
+  Nanos ran{0};             // How long it had run before that.
+  std::uint64_t pages = 0;  // How many pages were written meanwhile.
 };
 
 // The moment at which the next checkpoint is due, given since when output waits (if it does).

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "core/primary.h"
 
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 #include <utility>
 
 namespace libft::core {
@@ -71,9 +72,11 @@ Time Primary::wake_at() const {
 
 Primary::Welcome Primary::consider(const wire::Hello& hello) const {
   if (guest_ended_ || state_ == PrimaryState::ended) return {false, false, "the guest has ended"};
-  if (state_ == PrimaryState::fenced) return {false, false, "this replica no longer owns the guest"};
+  if (state_ == PrimaryState::fenced)
+    return {false, false, "this replica no longer owns the guest"};
   if (state_ == PrimaryState::solo) {
-    if (guest_lost_) return {false, false, "the guest's process died here: there is nothing to copy"};
+    if (guest_lost_)
+      return {false, false, "the guest's process died here: there is nothing to copy"};
     return {true, false, {}};
   }
   const bool same = peer_ && *peer_ == hello.backup;
@@ -139,9 +142,9 @@ void Primary::release(Actions& actions) {
   actions.push_back(ReleaseOutput{as_captured(released_.epoch)});
 }
 
-// The gate knows epochs by the names under which they were sealed. An epoch sealed before the record
-// changed keeps its older generation, and gates order by generation first: "through 4.40" would let
-// out 3.41, which nobody has acknowledged.
+// The gate knows epochs by the names under which they were sealed. An epoch sealed before the
+// record changed keeps its older generation, and gates order by generation first: "through 4.40"
+// would let out 3.41, which nobody has acknowledged.
 EpochId Primary::as_captured(Epoch epoch) const {
   return {epoch <= older_.epoch ? older_.generation : record_.generation, epoch};
 }
@@ -267,8 +270,8 @@ void Primary::definite(Time now, Actions& actions) {
     case PrimaryState::recording_end:
       state_ = PrimaryState::ended;
       if (peer_connected_)
-        actions.push_back(SendMessage{wire::Ended{record_.generation, "the guest ended"},
-                                      record_.generation});
+        actions.push_back(
+            SendMessage{wire::Ended{record_.generation, "the guest ended"}, record_.generation});
       actions.push_back(OpenOutput{});
       actions.push_back(StopGuest{"the guest ended"});
       actions.push_back(DropPeer{"the guest ended"});
@@ -278,7 +281,8 @@ void Primary::definite(Time now, Actions& actions) {
   }
 }
 
-// --- events ---------------------------------------------------------------------------------------
+// --- events
+// ---------------------------------------------------------------------------------------
 
 Actions Primary::on_tick(Time now) {
   Actions actions;
@@ -297,8 +301,8 @@ Actions Primary::on_tick(Time now) {
   const bool unheard = state_ == PrimaryState::handing_over && guest_lost_ && peer_connected_ &&
                        now - handed_over_at_ >= options_.handover_patience;
   if (ack_overdue(now) || unheard) {
-    const std::string why = unheard ? "the backup does not take over" :
-                                      "the backup acknowledges nothing";
+    const std::string why =
+        unheard ? "the backup does not take over" : "the backup acknowledges nothing";
     handed_over_at_ = now;
     actions.push_back(DropPeer{why});
     for (auto& action : on_disconnected(now, why)) actions.push_back(std::move(action));
@@ -437,8 +441,8 @@ Actions Primary::on_ack(Time now, EpochId id) {
   observe(now);
   if (!peer_connected_) return actions;
   if (id.epoch > captured_ || id.generation > record_.generation) {
-    actions.push_back(DropPeer{fmt::format("acknowledged epoch {}, which was never sent",
-                                           to_string(id))});
+    actions.push_back(
+        DropPeer{fmt::format("acknowledged epoch {}, which was never sent", to_string(id))});
     for (auto& action : on_disconnected(now, "protocol violation")) actions.push_back(action);
     return actions;
   }
@@ -545,12 +549,13 @@ Actions Primary::on_guest_ended(Time now) {
 Actions Primary::on_guest_lost(Time now, const std::string& why) {
   Actions actions;
   observe(now);
-  if (guest_lost_ || state_ == PrimaryState::fenced || state_ == PrimaryState::ended) return actions;
+  if (guest_lost_ || state_ == PrimaryState::fenced || state_ == PrimaryState::ended)
+    return actions;
   guest_lost_ = true;
   actions.push_back(Tell{"guest_lost", why});
   if (state_ == PrimaryState::protecting && guest_ended_) {
-    // It ended on purpose and its last epoch cannot be captured any more: what it sent in it is lost,
-    // as on any network; that nobody runs it again is not.
+    // It ended on purpose and its last epoch cannot be captured any more: what it sent in it is
+    // lost, as on any network; that nobody runs it again is not.
     actions.push_back(DiscardOutput{});
     record_end(actions);
   } else if (state_ == PrimaryState::protecting) {

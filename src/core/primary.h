@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The Primary is the machine of the replica that runs the guest: when to checkpoint, when output may
-// go, what to ask of the arbiter, when to run alone. Events in, actions out: no I/O, no clock, no lock.
-// Copyable, so that a simulation can look at what would have been.
+// The Primary is the machine of the replica that runs the guest: when to checkpoint, when output
+// may go, what to ask of the arbiter, when to run alone. Events in, actions out: no I/O, no clock,
+// no lock. Copyable, so that a simulation can look at what would have been.
 //
 //        on_backup          converged            ack of k              won
 //   solo ---------> syncing ---------> joining ---------> adding ---------> protecting
@@ -49,10 +49,10 @@ std::string_view to_string(PrimaryState state);
 
 struct PrimaryOptions {
   IntervalOptions interval;
-  std::uint32_t inflight_max = 2;         // Epochs captured and not yet acknowledged.
-  std::uint32_t epochs_held_max = 64;     // The least of all gates.
-  Nanos ask_again = Millis{100};          // After an unknown answer of the arbiter.
-  Nanos handover_patience = Millis{3000}; // How long the backup may take to take over.
+  std::uint32_t inflight_max = 2;          // Epochs captured and not yet acknowledged.
+  std::uint32_t epochs_held_max = 64;      // The least of all gates.
+  Nanos ask_again = Millis{100};           // After an unknown answer of the arbiter.
+  Nanos handover_patience = Millis{3000};  // How long the backup may take to take over.
   // How long a backup whose heart beats may be without a connection before the guest runs alone.
   Nanos reconnect_patience = Millis{2000};
   // How long a connected backup may take to acknowledge anything of what was sent; then it is made
@@ -84,15 +84,18 @@ class Primary {
 
   // May this backup be welcomed? It then is, with on_backup; else the text says why not.
   // `resume` answers whether it may go on from the image it holds.
-  struct Welcome { bool accepted = false, resume = false; std::string why; };
+  struct Welcome {
+    bool accepted = false, resume = false;
+    std::string why;
+  };
   Welcome consider(const wire::Hello& hello) const;
 
   // --- events; each returns what is to be done, in order -----------------------------------
   Actions on_tick(Time now);
-  Actions on_backup(Time now, const wire::Hello& hello);     // Welcomed and connected.
-  Actions on_sync_converged(Time now);                       // Next: the checkpoint that completes it.
-  Actions on_disconnected(Time now, const std::string& why); // The connection; not yet the peer.
-  Actions on_suspected(Time now, const std::string& why);    // The detector's.
+  Actions on_backup(Time now, const wire::Hello& hello);  // Welcomed and connected.
+  Actions on_sync_converged(Time now);                    // Next: the checkpoint that completes it.
+  Actions on_disconnected(Time now, const std::string& why);  // The connection; not yet the peer.
+  Actions on_suspected(Time now, const std::string& why);     // The detector's.
   Actions on_captured(Time now, EpochId id, LastCheckpoint last);
   Actions on_capture_failed(Time now, EpochId id, const std::string& why);
   Actions on_ack(Time now, EpochId id);
@@ -100,7 +103,8 @@ class Primary {
   Actions on_swap(Time now, const SwapAnswer& answer);
   Actions on_read(Time now, const ReadAnswer& answer);
   Actions on_guest_ended(Time now);
-  Actions on_guest_lost(Time now, const std::string& why);   // Its process died: nothing to run here.
+  Actions on_guest_lost(Time now,
+                        const std::string& why);  // Its process died: nothing to run here.
 
   // --- the owner's wishes --------------------------------------------------------------------
   Status can_switch_over() const;
@@ -108,7 +112,9 @@ class Primary {
   Actions unprotect(Time now);
 
  private:
-  struct Attempt { OwnershipRecord from, to; };
+  struct Attempt {
+    OwnershipRecord from, to;
+  };
 
   bool checkpointing() const;
   bool room() const;
@@ -137,27 +143,27 @@ class Primary {
 
   std::optional<Incarnation> peer_;
   bool peer_connected_ = false;
-  bool peer_gone_ = false;          // Suspected while a swap was out: act when it is answered.
+  bool peer_gone_ = false;  // Suspected while a swap was out: act when it is answered.
   std::string gone_why_;
 
-  EpochId older_;                   // The newest epoch ordered before the record last changed.
-  Epoch first_;                     // Completes the image of the backup that is joining.
-  Epoch issued_;                    // The newest number given to a checkpoint.
-  Epoch captured_, acknowledged_;   // acknowledged_: under any generation; only for the window.
-  EpochId released_, releasable_;   // releasable_: acknowledged under the record's generation.
-  std::optional<Epoch> final_;      // The last epoch before a hand-over or the guest's end.
-  bool capturing_ = false;          // A TakeCheckpoint is being done.
+  EpochId older_;                  // The newest epoch ordered before the record last changed.
+  Epoch first_;                    // Completes the image of the backup that is joining.
+  Epoch issued_;                   // The newest number given to a checkpoint.
+  Epoch captured_, acknowledged_;  // acknowledged_: under any generation; only for the window.
+  EpochId released_, releasable_;  // releasable_: acknowledged under the record's generation.
+  std::optional<Epoch> final_;     // The last epoch before a hand-over or the guest's end.
+  bool capturing_ = false;         // A TakeCheckpoint is being done.
   LastCheckpoint last_;
   bool output_waiting_ = false;
 
   std::optional<Attempt> attempt_;
-  bool question_out_ = false;       // To the arbiter.
-  bool answer_is_old_ = false;      // It was asked before this replica stood still.
-  std::optional<Time> ask_at_;      // When to ask again.
-  bool confirm_ = false;            // Stood still: ask before releasing.
-  Time seen_;                       // The latest event.
+  bool question_out_ = false;   // To the arbiter.
+  bool answer_is_old_ = false;  // It was asked before this replica stood still.
+  std::optional<Time> ask_at_;  // When to ask again.
+  bool confirm_ = false;        // Stood still: ask before releasing.
+  Time seen_;                   // The latest event.
   Time handed_over_at_, disconnected_at_;
-  Time progress_at_;                // When an acknowledgement last came, or began to be awaited.
+  Time progress_at_;  // When an acknowledgement last came, or began to be awaited.
 
   bool guest_ended_ = false, guest_lost_ = false;
   bool unprotect_wanted_ = false, switch_wanted_ = false;

@@ -64,8 +64,8 @@ void BackupRunner::connect() {
             welcomed(welcome, generation, description);
             return {};
           },
-          .frame = posting_.later<OwnedFrame>(
-              [this](OwnedFrame frame) { on_frame(std::move(frame)); }),
+          .frame =
+              posting_.later<OwnedFrame>([this](OwnedFrame frame) { on_frame(std::move(frame)); }),
           .lost = posting_.later<Status>([this](const Status& status) { on_lost(status); }),
           .not_welcome =
               posting_.later<Status>([this](const Status& status) { on_not_welcome(status); })});
@@ -85,8 +85,7 @@ void BackupRunner::clear_waiting() {
 
 void BackupRunner::announce() {
   const auto newest = core_.newest();
-  connector_->announce({core_.self(), newest,
-                        newest.epoch.value ? core_.primary() : Incarnation{},
+  connector_->announce({core_.self(), newest, newest.epoch.value ? core_.primary() : Incarnation{},
                         replica_.guest ? 0 : os::memory_bytes_free()});
 }
 
@@ -138,17 +137,17 @@ void BackupRunner::send(const wire::Message& message, Generation generation) {
 }
 
 void BackupRunner::ask_swap(const core::SwapRecord& swap) {
-  context_.arbiter.post_swap(
-      context_.parts.guest, swap.from, swap.to,
-      own_posting_.later<SwapAnswer>(
-          [this](const SwapAnswer& answer) { perform(core_.on_swap(context_.now(), answer)); }));
+  context_.arbiter.post_swap(context_.parts.guest, swap.from, swap.to,
+                             own_posting_.later<SwapAnswer>([this](const SwapAnswer& answer) {
+                               perform(core_.on_swap(context_.now(), answer));
+                             }));
 }
 
 void BackupRunner::ask_read() {
-  context_.arbiter.post_read(
-      context_.parts.guest,
-      own_posting_.later<ReadAnswer>(
-          [this](const ReadAnswer& answer) { perform(core_.on_read(context_.now(), answer)); }));
+  context_.arbiter.post_read(context_.parts.guest,
+                             own_posting_.later<ReadAnswer>([this](const ReadAnswer& answer) {
+                               perform(core_.on_read(context_.now(), answer));
+                             }));
 }
 
 void BackupRunner::tick() {
@@ -179,17 +178,18 @@ void BackupRunner::on_welcomed(const wire::Welcome& welcome, Generation generati
     assembler_ = std::make_unique<checkpoint::EpochAssembler>(context_.parts.guest, info,
                                                               context_.parts.arena);
   assembler_->drop_partial();
-  replica_.guest->set_event_sink(posting_.later<GuestEvent>(
-      [this](const GuestEvent& event) { on_guest_event(event); }));
+  replica_.guest->set_event_sink(
+      posting_.later<GuestEvent>([this](const GuestEvent& event) { on_guest_event(event); }));
   detector_.reset();
   if (context_.parts.dial_heartbeats && welcome.heartbeat_port != 0) {
-    auto detector =
-        context_.parts.dial_heartbeats(welcome.heartbeat_token, welcome.heartbeat_port);
+    auto detector = context_.parts.dial_heartbeats(welcome.heartbeat_token, welcome.heartbeat_port);
     Status status = detector ? (*detector)->start(own_posting_.later<DetectorEvent>(
                                    [this](const DetectorEvent& event) { on_detector(event); }))
                              : detector.error();
-    if (status) detector_ = std::move(*detector);
-    else context_.tell(LogLevel::error, "error", status.within("heartbeats").to_string(), {});
+    if (status)
+      detector_ = std::move(*detector);
+    else
+      context_.tell(LogLevel::error, "error", status.within("heartbeats").to_string(), {});
   }
   context_.statistics.update([&](SessionStatus& s) {
     s.transport = description;
@@ -221,9 +221,8 @@ void BackupRunner::handle_waiting() {
 }
 
 void BackupRunner::handle(const OwnedFrame& frame) {
-  context_.statistics.update([&](SessionStatus& s) {
-    s.bytes_received += wire::kHeaderBytes + frame.payload.size();
-  });
+  context_.statistics.update(
+      [&](SessionStatus& s) { s.bytes_received += wire::kHeaderBytes + frame.payload.size(); });
   if (wire::is_bulk(frame.header.type)) return on_bulk(frame.view());
   const auto message = wire::decode(frame.view());
   if (message) return on_message(*message, frame.header.id.generation);

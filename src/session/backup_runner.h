@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The BackupRunner does what the pure Backup decides: it decodes and applies epochs, acknowledges,
-// asks the arbiter, and loads and runs the guest when it is promoted. Session's thread, except where
-// the connector prepares the standby.
+// asks the arbiter, and loads and runs the guest when it is promoted. Session's thread, except
+// where the connector prepares the standby.
 #pragma once
 
 #include <deque>
@@ -73,8 +73,8 @@ class BackupRunner {
   Replica& replica_;
   Promoted promoted_;
   core::Backup core_;
-  Posting posting_;          // What the connector posts, as long as the runner lives.
-  Posting own_posting_;      // One incarnation's answers and heartbeats.
+  Posting posting_;      // What the connector posts, as long as the runner lives.
+  Posting own_posting_;  // One incarnation's answers and heartbeats.
   std::unique_ptr<checkpoint::EpochAssembler> assembler_;
   std::unique_ptr<Detector> detector_;
   std::deque<OwnedFrame> waiting_;  // Bounded by the connector's credit.

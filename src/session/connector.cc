@@ -15,8 +15,8 @@ constexpr Nanos kWelcomePatience = std::chrono::seconds{15};
 
 }  // namespace
 
-Connector::Connector(const GuestId& guest,
-                     std::function<Result<std::unique_ptr<Transport>>()> dial, Sinks sinks)
+Connector::Connector(const GuestId& guest, std::function<Result<std::unique_ptr<Transport>>()> dial,
+                     Sinks sinks)
     : guest_(guest), dial_(std::move(dial)), sinks_(std::move(sinks)), credit_(kBytesUnderWay) {
   thread_ = os::start_thread("ft-connect", [this] { run(); });
 }
@@ -124,12 +124,14 @@ Status Connector::greet(Transport& transport, wire::FrameReader& reader, const S
   Generation generation;
   FT_ASSIGN(auto message, first_message(transport, reader, generation));
   if (const auto* refuse = std::get_if<wire::Refuse>(&message))
-    return Status(refuse->code, fmt::format("{} refuses: {}", transport.description(), refuse->text));
+    return Status(refuse->code,
+                  fmt::format("{} refuses: {}", transport.description(), refuse->text));
   const auto* welcome = std::get_if<wire::Welcome>(&message);
   if (!welcome) return Status(Code::corrupt, "the peer answered a Hello with something else");
   const auto prepared = sinks_.welcomed(*welcome, generation, transport.description());
   if (!prepared) {
-    const auto no = wire::encode(wire::Refuse{prepared.code(), prepared.message()}, guest_, generation);
+    const auto no =
+        wire::encode(wire::Refuse{prepared.code(), prepared.message()}, guest_, generation);
     const std::span<const std::byte> answer(no);
     (void)transport.send({&answer, 1});
   }

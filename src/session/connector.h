@@ -31,9 +31,11 @@ class Connector {
     Incarnation image_of;
     std::uint64_t memory_bytes_free = 0;
   };
-  // Called on the connector's thread. `welcomed` may block: it makes the standby when there is none.
+  // Called on the connector's thread. `welcomed` may block: it makes the standby when there is
+  // none.
   struct Sinks {
-    std::function<Status(const wire::Welcome&, Generation, const std::string& description)> welcomed;
+    std::function<Status(const wire::Welcome&, Generation, const std::string& description)>
+        welcomed;
     std::function<void(OwnedFrame)> frame;
     std::function<void(Status)> lost;         // A welcomed connection ended.
     std::function<void(Status)> not_welcome;  // Could not connect, or was refused.

@@ -6,18 +6,19 @@
 namespace libft::session {
 
 InputForwarder::InputForwarder(InputTap& tap, std::function<void()> wake) : tap_(tap) {
-  tap_.set_input_sink([this, wake = std::move(wake)](std::span<const std::byte> frame, unsigned nic) {
-    {
-      const std::scoped_lock lock(mutex_);
-      if (bytes_ + frame.size() > kBytesMax) return;
-      bytes_ += frame.size();
-      waiting_.push_back({Epoch{epoch_.load(std::memory_order_relaxed)}, nic,
-                          {frame.begin(), frame.end()}});
-      if (told_) return;
-      told_ = true;
-    }
-    wake();
-  });
+  tap_.set_input_sink(
+      [this, wake = std::move(wake)](std::span<const std::byte> frame, unsigned nic) {
+        {
+          const std::scoped_lock lock(mutex_);
+          if (bytes_ + frame.size() > kBytesMax) return;
+          bytes_ += frame.size();
+          waiting_.push_back(
+              {Epoch{epoch_.load(std::memory_order_relaxed)}, nic, {frame.begin(), frame.end()}});
+          if (told_) return;
+          told_ = true;
+        }
+        wake();
+      });
 }
 
 InputForwarder::~InputForwarder() { tap_.set_input_sink(nullptr); }
@@ -44,7 +45,8 @@ Status InputMemory::keep(const wire::Frame& frame) {
   if (bytes.empty()) return Status(Code::corrupt, "an input copy without a NIC");
   if (bytes_ + bytes.size() > kBytesMax) return {};
   bytes_ += bytes.size();
-  copies_.push_back({frame.header.id.epoch, std::to_integer<unsigned>(bytes[0]),
+  copies_.push_back({frame.header.id.epoch,
+                     std::to_integer<unsigned>(bytes[0]),
                      {bytes.begin() + 1, bytes.end()}});
   return {};
 }

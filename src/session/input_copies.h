@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Copies of what came in for the guest travel to the backup at once, so that a promoted guest can be
-// given what arrived after the epoch it continues from. Best effort: bounded, dropped when full, and
-// never waited for; the senders' own retransmission is what correctness rests on.
+// Copies of what came in for the guest travel to the backup at once, so that a promoted guest can
+// be given what arrived after the epoch it continues from. Best effort: bounded, dropped when full,
+// and never waited for; the senders' own retransmission is what correctness rests on.
 #pragma once
 
 #include <atomic>

@@ -19,8 +19,8 @@ class Mailbox {
  public:
   void post(Work work);
 
-  // Waits until there is work, `wait` has passed, or the mailbox is closed; then moves what there is
-  // into `batch` (which is cleared first). Only the session's thread.
+  // Waits until there is work, `wait` has passed, or the mailbox is closed; then moves what there
+  // is into `batch` (which is cleared first). Only the session's thread.
   void take(std::vector<Work>& batch, Nanos wait);
 
   void close();

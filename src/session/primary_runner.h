@@ -97,8 +97,8 @@ class PrimaryRunner {
   Context& context_;
   Replica& replica_;
   core::Primary core_;
-  Posting posting_;       // Outlives no connection: forgotten with each.
-  Posting own_posting_;   // Lives as long as the runner.
+  Posting posting_;           // Outlives no connection: forgotten with each.
+  Posting own_posting_;       // Lives as long as the runner.
   Posting detector_posting_;  // One detector's: it outlives a connection that is lost.
   std::unique_ptr<checkpoint::Checkpointer> checkpointer_;
   std::unique_ptr<checkpoint::EpochEncoder> encoder_;

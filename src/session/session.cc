@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The session's thread: it runs what others posted, ticks the machine of its present role, and turns
-// a promoted backup into a primary.
+// The session's thread: it runs what others posted, ticks the machine of its present role, and
+// turns a promoted backup into a primary.
 #include "libft/session.h"
 
 #include <fmt/format.h>
@@ -32,8 +32,13 @@ class SessionImpl final : public Session {
   SessionImpl(SessionParts parts, SessionOptions options, os::EventFd events)
       : arbiter_(std::move(parts.arbiter), {.deadline = options.arbiter_timeout}),
         events_fd_(std::move(events)),
-        context_{std::move(parts), std::move(options), mailbox_, statistics_, arbiter_,
-                 replica_mutex_, [this](LogLevel level, std::string name, std::string text, std::string json) {
+        context_{std::move(parts),
+                 std::move(options),
+                 mailbox_,
+                 statistics_,
+                 arbiter_,
+                 replica_mutex_,
+                 [this](LogLevel level, std::string name, std::string text, std::string json) {
                    tell(level, std::move(name), std::move(text), std::move(json));
                  }} {
     statistics_.update([&](SessionStatus& s) {
@@ -117,8 +122,9 @@ class SessionImpl final : public Session {
   Result<std::string> test_failover(Nanos patience) override {
     return wait_for<Result<std::string>>(
         [this](const std::function<void(Result<std::string>)>& done) {
-          done(backup_ ? backup_->test_failover()
-                       : failure(Code::refused, "this replica is not a backup: ask the other host"));
+          done(backup_
+                   ? backup_->test_failover()
+                   : failure(Code::refused, "this replica is not a backup: ask the other host"));
         },
         patience);
   }
@@ -161,25 +167,25 @@ class SessionImpl final : public Session {
   // The record of a first protection, or of a guest whose earlier session died on this host.
   Result<OwnershipRecord> claim_first(const Incarnation& self) {
     OwnershipRecord mine{Generation{1}, self, {self}, false};
-    auto answer = swap_now([&](auto done) {
-      arbiter_.post_create(context_.parts.guest, mine, std::move(done));
-    });
+    auto answer = swap_now(
+        [&](auto done) { arbiter_.post_create(context_.parts.guest, mine, std::move(done)); });
     if (answer.outcome == SwapOutcome::won) return mine;
     if (answer.outcome == SwapOutcome::unknown)
-      return failure(Code::timeout,
-                     fmt::format("{}: no definite answer ({}): nothing is protected before it gives one",
-                                 arbiter_.description(), answer.detail));
+      return failure(
+          Code::timeout,
+          fmt::format("{}: no definite answer ({}): nothing is protected before it gives one",
+                      arbiter_.description(), answer.detail));
     const auto found = answer.record;
     const bool ours = context_.options.take_over_record && found.owner == context_.options.earlier;
     if (!found.ended && !ours)
-      return failure(Code::refused,
-                     fmt::format("{}: the record says that {} owns this guest: make sure that it runs "
-                                 "nowhere else, then remove the record",
-                                 arbiter_.description(), to_string(found.owner)));
+      return failure(
+          Code::refused,
+          fmt::format("{}: the record says that {} owns this guest: make sure that it runs "
+                      "nowhere else, then remove the record",
+                      arbiter_.description(), to_string(found.owner)));
     mine.generation = found.generation.next();
-    answer = swap_now([&](auto done) {
-      arbiter_.post_swap(context_.parts.guest, found, mine, std::move(done));
-    });
+    answer = swap_now(
+        [&](auto done) { arbiter_.post_swap(context_.parts.guest, found, mine, std::move(done)); });
     if (answer.outcome == SwapOutcome::won) return mine;
     return failure(answer.outcome == SwapOutcome::lost ? Code::fenced : Code::timeout,
                    fmt::format("{}: {}", arbiter_.description(),
@@ -274,7 +280,8 @@ class SessionImpl final : public Session {
   T wait_for(Begin begin, Nanos patience) {
     auto promise = std::make_shared<std::promise<T>>();
     auto answer = promise->get_future();
-    mailbox_.post([begin, promise] { begin([promise](T value) { promise->set_value(std::move(value)); }); });
+    mailbox_.post(
+        [begin, promise] { begin([promise](T value) { promise->set_value(std::move(value)); }); });
     if (answer.wait_for(patience) == std::future_status::ready) return answer.get();
     return failure(Code::timeout, "no answer in time");
   }
@@ -298,10 +305,10 @@ class SessionImpl final : public Session {
 
 Result<std::unique_ptr<SessionImpl>> make(SessionParts parts, SessionOptions options) {
   if (!parts.arbiter)
-    return failure(Code::invalid, "no arbiter: choose file:DIRECTORY, etcd:URL or manual:DIRECTORY");
+    return failure(Code::invalid,
+                   "no arbiter: choose file:DIRECTORY, etcd:URL or manual:DIRECTORY");
   if (!parts.guard) parts.guard = std::make_shared<ReleaseGuard>(parts.clock);
-  if (options.inflight_max == 0)
-    return failure(Code::invalid, "inflight_max is 0: use at least 1");
+  if (options.inflight_max == 0) return failure(Code::invalid, "inflight_max is 0: use at least 1");
   FT_ASSIGN(auto events, os::EventFd::create());
   return std::make_unique<SessionImpl>(std::move(parts), std::move(options), std::move(events));
 }

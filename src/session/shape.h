@@ -9,8 +9,8 @@
 namespace libft::session {
 
 inline wire::GuestShape shape_of(const GuestInfo& info) {
-  wire::GuestShape shape{info.driver, info.description, info.compatibility,
-                         info.page_bytes, info.vcpus, {}};
+  wire::GuestShape shape{info.driver,     info.description, info.compatibility,
+                         info.page_bytes, info.vcpus,       {}};
   for (const auto& region : info.memory)
     shape.memory.push_back({region.name, region.first, region.bytes.size() / info.page_bytes});
   return shape;
@@ -24,9 +24,9 @@ inline GuestInfo info_of(const wire::GuestShape& shape) {
   info.page_bytes = shape.page_bytes;
   info.vcpus = shape.vcpus;
   for (const auto& region : shape.memory)
-    info.memory.push_back({region.name, region.first,
-                           std::span<std::byte>(static_cast<std::byte*>(nullptr),
-                                                region.pages * shape.page_bytes)});
+    info.memory.push_back(
+        {region.name, region.first,
+         std::span<std::byte>(static_cast<std::byte*>(nullptr), region.pages * shape.page_bytes)});
   return info;
 }
 

@@ -12,8 +12,8 @@ using Json = nlohmann::ordered_json;
 Json of(const Percentiles& p) { return {{"p50", p.p50}, {"p99", p.p99}, {"max", p.max}}; }
 
 Json of(const GateStatistics& gate) {
-  return {{"packets_held", gate.packets_held},         {"bytes_held", gate.bytes_held},
-          {"packets_released", gate.packets_released}, {"packets_dropped", gate.packets_dropped},
+  return {{"packets_held", gate.packets_held},           {"bytes_held", gate.bytes_held},
+          {"packets_released", gate.packets_released},   {"packets_dropped", gate.packets_dropped},
           {"packets_discarded", gate.packets_discarded}, {"packets_in", gate.packets_in}};
 }
 

@@ -15,7 +15,7 @@
 namespace libft {
 namespace {
 
-constexpr std::size_t kGreetersMax = 64;        // Connections that have not yet said for whom.
+constexpr std::size_t kGreetersMax = 64;  // Connections that have not yet said for whom.
 constexpr std::size_t kHelloBytesMax = 1u << 20;
 constexpr Nanos kHelloPatience = std::chrono::seconds{10};  // The TLS handshake is in it.
 
@@ -76,7 +76,8 @@ class SwitchboardImpl final : public Switchboard {
   }
 
  private:
-  // A connection on its way to a session. A silent or malicious one costs a thread, not the listener.
+  // A connection on its way to a session. A silent or malicious one costs a thread, not the
+  // listener.
   struct Greeter {
     std::unique_ptr<Transport> connection;
     bool done = false;
@@ -110,9 +111,9 @@ class SwitchboardImpl final : public Switchboard {
     greeter.done = true;
     if (stopping_) return;
     if (!greeting) {
-      log_.write(LogLevel::warning, "session",
-                 fmt::format("{}: {}", greeter.connection->description(),
-                             greeting.error().to_string()));
+      log_.write(
+          LogLevel::warning, "session",
+          fmt::format("{}: {}", greeter.connection->description(), greeting.error().to_string()));
       greeter.connection->close();
       return;
     }
@@ -123,15 +124,16 @@ class SwitchboardImpl final : public Switchboard {
   }
 
   void refuse(Transport& transport, const Greeting& greeting) {
-    const wire::Refuse refusal{Code::not_found, "no session for this guest here: is its name the same "
-                                                "on both hosts, and is it protected here?"};
+    const wire::Refuse refusal{Code::not_found,
+                               "no session for this guest here: is its name the same "
+                               "on both hosts, and is it protected here?"};
     auto frame = wire::encode(refusal, GuestId{}, Generation{});
     // Under the guest id that was asked for, so that the other side accepts the answer.
-    wire::FrameHeader header{.type = wire::FrameType::refuse,
-                             .guest = greeting.header.guest,
-                             .id = {},
-                             .payload_bytes =
-                                 static_cast<std::uint32_t>(frame.size() - wire::kHeaderBytes)};
+    wire::FrameHeader header{
+        .type = wire::FrameType::refuse,
+        .guest = greeting.header.guest,
+        .id = {},
+        .payload_bytes = static_cast<std::uint32_t>(frame.size() - wire::kHeaderBytes)};
     wire::write_header(frame, header, std::span(frame).subspan(wire::kHeaderBytes));
     const std::span<const std::byte> piece(frame);
     (void)transport.send({&piece, 1});

@@ -22,7 +22,8 @@ std::span<const std::byte> bytes_of(const GuestInfo& info, PageNo first, std::ui
 
 PageSet all_pages(const GuestInfo& info) {
   PageSet pages;
-  for (const auto& region : info.memory) pages.add(region.first, region.bytes.size() / info.page_bytes);
+  for (const auto& region : info.memory)
+    pages.add(region.first, region.bytes.size() / info.page_bytes);
   return pages;
 }
 

@@ -16,8 +16,8 @@ constexpr std::uint64_t kSyncPagesAPiece = 256;  // 1 MiB of 4 KiB pages: fits t
 
 PageSet all_pages(const GuestInfo& info);
 
-// Copies `pages` from the guest's memory, piece by piece, and sends each piece. A page that the guest
-// writes meanwhile may be torn: it is in the next round's set, or in the joining epoch's.
+// Copies `pages` from the guest's memory, piece by piece, and sends each piece. A page that the
+// guest writes meanwhile may be torn: it is in the next round's set, or in the joining epoch's.
 Status send_round(const GuestInfo& info, const PageSet& pages, Generation generation,
                   checkpoint::EpochEncoder& encoder, const checkpoint::FrameSink& sink);
 
