@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "session/primary_runner.h"
 
-#include <algorithm>
 #include <fmt/format.h>
+
+#include <algorithm>
 #include <utility>
 
 #include "os/random.h"
@@ -14,8 +15,8 @@ namespace {
 
 core::PrimaryOptions core_options(const SessionOptions& options, const GateLimits& gate) {
   core::PrimaryOptions core;
-  core.interval.kind = options.adaptive ? core::IntervalOptions::Kind::adaptive
-                                        : core::IntervalOptions::Kind::fixed;
+  core.interval.kind =
+      options.adaptive ? core::IntervalOptions::Kind::adaptive : core::IntervalOptions::Kind::fixed;
   core.interval.interval = options.interval;
   core.interval.floor = options.floor;
   core.interval.idle = options.idle;
@@ -28,11 +29,11 @@ core::PrimaryOptions core_options(const SessionOptions& options, const GateLimit
 }  // namespace
 
 Result<std::unique_ptr<PrimaryRunner>> PrimaryRunner::make(Context& context, Replica& replica,
-                                                           Incarnation self,
-                                                           OwnershipRecord record, Epoch next) {
+                                                           Incarnation self, OwnershipRecord record,
+                                                           Epoch next) {
   const auto options = core_options(context.options, replica.gate->limits());
-  std::unique_ptr<PrimaryRunner> runner(new PrimaryRunner(
-      context, replica, std::move(self), std::move(record), next, options));
+  std::unique_ptr<PrimaryRunner> runner(
+      new PrimaryRunner(context, replica, std::move(self), std::move(record), next, options));
   FT_TRY(runner->prepare());
   return runner;
 }
@@ -49,8 +50,8 @@ PrimaryRunner::PrimaryRunner(Context& context, Replica& replica, Incarnation sel
 Status PrimaryRunner::prepare() {
   replica_.gate->set_waiting_sink(
       own_posting_.later([this] { perform(core_.on_output_waiting(context_.now())); }));
-  replica_.guest->set_event_sink(own_posting_.later<GuestEvent>(
-      [this](const GuestEvent& event) { on_guest_event(event); }));
+  replica_.guest->set_event_sink(
+      own_posting_.later<GuestEvent>([this](const GuestEvent& event) { on_guest_event(event); }));
   context_.parts.guard->arm(Nanos{0});
   FT_TRY(replica_.gate->open());
   forget_peer();
@@ -137,17 +138,17 @@ void PrimaryRunner::perform_one(const core::Action& action) {
 }
 
 void PrimaryRunner::ask_swap(const core::SwapRecord& swap) {
-  context_.arbiter.post_swap(
-      context_.parts.guest, swap.from, swap.to,
-      own_posting_.later<SwapAnswer>(
-          [this](const SwapAnswer& answer) { perform(core_.on_swap(context_.now(), answer)); }));
+  context_.arbiter.post_swap(context_.parts.guest, swap.from, swap.to,
+                             own_posting_.later<SwapAnswer>([this](const SwapAnswer& answer) {
+                               perform(core_.on_swap(context_.now(), answer));
+                             }));
 }
 
 void PrimaryRunner::ask_read() {
-  context_.arbiter.post_read(
-      context_.parts.guest,
-      own_posting_.later<ReadAnswer>(
-          [this](const ReadAnswer& answer) { perform(core_.on_read(context_.now(), answer)); }));
+  context_.arbiter.post_read(context_.parts.guest,
+                             own_posting_.later<ReadAnswer>([this](const ReadAnswer& answer) {
+                               perform(core_.on_read(context_.now(), answer));
+                             }));
 }
 
 void PrimaryRunner::tick() {
@@ -206,12 +207,13 @@ void PrimaryRunner::send_epoch(checkpoint::CapturedEpoch* epoch) {
     checkpointer_->give_back(epoch);
     return;
   }
-  connection_->send([this, epoch, sent = posting_.later<EpochId, checkpoint::CapturedEpoch*,
-                                                        Result<checkpoint::EncodeStatistics>, Nanos>(
-                                      [this](EpochId id, checkpoint::CapturedEpoch* e,
-                                             const Result<checkpoint::EncodeStatistics>& encoded,
-                                             Nanos took) { on_sent(id, e, encoded, took); })](
-                        Transport& transport) -> Status {
+  connection_->send([this, epoch,
+                     sent = posting_.later<EpochId, checkpoint::CapturedEpoch*,
+                                           Result<checkpoint::EncodeStatistics>, Nanos>(
+                         [this](EpochId id, checkpoint::CapturedEpoch* e,
+                                const Result<checkpoint::EncodeStatistics>& encoded, Nanos took) {
+                           on_sent(id, e, encoded, took);
+                         })](Transport& transport) -> Status {
     const Time begun = context_.now();
     auto encoded = encoder_->encode(*epoch, [&](auto pieces) { return transport.send(pieces); });
     const Status status = encoded ? Status() : encoded.error();
@@ -272,7 +274,8 @@ void PrimaryRunner::finish_released(EpochId through, Nanos took) {
   }
 }
 
-// --- the backup comes and goes --------------------------------------------------------------------
+// --- the backup comes and goes
+// --------------------------------------------------------------------
 
 void PrimaryRunner::offer(std::unique_ptr<Transport> connection, std::vector<std::byte> received) {
   wire::FrameReader reader(context_.parts.guest);
@@ -290,18 +293,19 @@ void PrimaryRunner::offer(std::unique_ptr<Transport> connection, std::vector<std
   const auto* hello = message ? std::get_if<wire::Hello>(&*message) : nullptr;
   if (!hello) return refuse(*connection, Code::corrupt, "the first frame is not a Hello");
   if (hello->version_max < wire::kVersionOldest || hello->version_min > wire::kVersion)
-    return refuse(*connection, Code::unsupported,
-                  fmt::format("this host speaks libft's protocol {} to {}, the backup {} to {}: "
-                              "install the same release of libft on both",
-                              wire::kVersionOldest, wire::kVersion, hello->version_min,
-                              hello->version_max));
+    return refuse(
+        *connection, Code::unsupported,
+        fmt::format("this host speaks libft's protocol {} to {}, the backup {} to {}: "
+                    "install the same release of libft on both",
+                    wire::kVersionOldest, wire::kVersion, hello->version_min, hello->version_max));
   const auto& info = replica_.guest->info();
   const std::uint64_t needed = info.pages() * info.page_bytes;
   if (hello->memory_bytes_free != 0 && hello->memory_bytes_free < needed)
-    return refuse(*connection, Code::exhausted,
-                  fmt::format("the guest has {} MiB of memory, and the backup host has {} MiB free: "
-                              "free memory there, or use another host",
-                              needed >> 20, hello->memory_bytes_free >> 20));
+    return refuse(
+        *connection, Code::exhausted,
+        fmt::format("the guest has {} MiB of memory, and the backup host has {} MiB free: "
+                    "free memory there, or use another host",
+                    needed >> 20, hello->memory_bytes_free >> 20));
   const auto answer = core_.consider(*hello);
   if (!answer.accepted) return refuse(*connection, Code::refused, answer.why);
   const auto used = wire::kHeaderBytes + (*frame)->header.payload_bytes;
@@ -411,6 +415,11 @@ void PrimaryRunner::disconnect() {
 void PrimaryRunner::drop_peer(const std::string& why) {
   if (connection_) context_.tell(LogLevel::info, "backup_dropped", why, {});
   disconnect();
+  // A backup that is still listed may come back with its image: what it lacks must not be
+  // forgotten.
+  const auto state = core_.state();
+  if (core_.peer() && state != core::PrimaryState::fenced && state != core::PrimaryState::ended)
+    return;
   detector_.reset();
   detector_posting_.forget();
   inputs_.reset();
@@ -450,8 +459,8 @@ void PrimaryRunner::begin_sync() {
   if (auto status = replica_.guest->start_tracking(); !status)
     return fail_sync(status.within("begin to track written pages"));
   tracking_ = true;
-  sync_ = Sync{SyncRounds(context_.options.sync_rounds_max, context_.options.sync_pages_left), {},
-               false};
+  sync_ = Sync{
+      SyncRounds(context_.options.sync_rounds_max, context_.options.sync_pages_left), {}, false};
   const auto all = all_pages(replica_.guest->info());
   context_.statistics.update([&](SessionStatus& s) {
     s.sync_pages_sent = 0;
@@ -469,17 +478,15 @@ void PrimaryRunner::sync_round(const PageSet& pages) {
   connection_->send([this, pages, generation = core_.record().generation,
                      done = posting_.later([this] { on_round_done(); })](Transport& transport) {
     const auto& info = replica_.guest->info();
-    const auto status =
-        send_round(info, pages, generation, *encoder_, [&](auto pieces) {
-          std::uint64_t bytes = 0;
-          for (const auto& piece : pieces) bytes += piece.size();
-          context_.statistics.update([&](SessionStatus& s) {
-            s.bytes_sent += bytes;
-            s.sync_pages_sent = std::min(s.sync_pages_total,
-                                         s.sync_pages_sent + kSyncPagesAPiece);
-          });
-          return transport.send(pieces);
-        });
+    const auto status = send_round(info, pages, generation, *encoder_, [&](auto pieces) {
+      std::uint64_t bytes = 0;
+      for (const auto& piece : pieces) bytes += piece.size();
+      context_.statistics.update([&](SessionStatus& s) {
+        s.bytes_sent += bytes;
+        s.sync_pages_sent = std::min(s.sync_pages_total, s.sync_pages_sent + kSyncPagesAPiece);
+      });
+      return transport.send(pieces);
+    });
     if (status) done();
     return status;
   });
@@ -491,10 +498,10 @@ void PrimaryRunner::on_round_done() {
     return fail_sync(status.within("find written pages"));
   const auto left = sync_->written.pages();
   const bool converged = sync_->rounds.converged(left);
-  context_.tell(LogLevel::info, "sync_round",
-                fmt::format("round {} sent; {} pages were written meanwhile", sync_->rounds.round(),
-                            left),
-                {});
+  context_.tell(
+      LogLevel::info, "sync_round",
+      fmt::format("round {} sent; {} pages were written meanwhile", sync_->rounds.round(), left),
+      {});
   context_.statistics.update([&](SessionStatus& s) {
     s.sync_round = sync_->rounds.round() + 1;
     s.sync_pages_sent = s.sync_pages_total - std::min(left, s.sync_pages_total);
@@ -538,8 +545,8 @@ void PrimaryRunner::probe() {
 void PrimaryRunner::on_probe_answer(const wire::ProbeAnswer& answer) {
   if (!sync_ || sync_->probed) return;
   if (!answer.loadable)
-    return fail_sync(Status(Code::refused,
-                            fmt::format("the backup cannot load this guest's state: {}", answer.text)));
+    return fail_sync(Status(
+        Code::refused, fmt::format("the backup cannot load this guest's state: {}", answer.text)));
   sync_->probed = true;
   PageSet meanwhile;
   if (auto status = replica_.guest->take_written(meanwhile); !status)
@@ -552,7 +559,8 @@ void PrimaryRunner::on_probe_answer(const wire::ProbeAnswer& answer) {
 
 void PrimaryRunner::on_message(const wire::Message& message) {
   const Time now = context_.now();
-  if (const auto* ack = std::get_if<wire::Ack>(&message)) return perform(core_.on_ack(now, ack->id));
+  if (const auto* ack = std::get_if<wire::Ack>(&message))
+    return perform(core_.on_ack(now, ack->id));
   if (const auto* probe = std::get_if<wire::ProbeAnswer>(&message)) return on_probe_answer(*probe);
   if (const auto* verify = std::get_if<wire::Verify>(&message)) return on_verify(*verify);
   std::string why = "the backup sent a message that only a primary sends";
@@ -638,9 +646,9 @@ void PrimaryRunner::on_verify(const wire::Verify& answer) {
   const auto& info = replica_.guest->info();
   auto done = std::move(verification_->done);
   const bool same = verification_->hash == answer.memory_hash;
-  const auto text = fmt::format("epoch {}: {} pages, hash {:016x} here, {:016x} at the backup",
-                                to_string(answer.id), info.pages(), verification_->hash,
-                                answer.memory_hash);
+  const auto text =
+      fmt::format("epoch {}: {} pages, hash {:016x} here, {:016x} at the backup",
+                  to_string(answer.id), info.pages(), verification_->hash, answer.memory_hash);
   verification_.reset();
   done(same ? Result<std::string>(text) : failure(Code::corrupt, "the memories differ: " + text));
 }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Two sessions in one process, over real threads, sockets and heartbeats, with guests in memory: the
-// wiring. What may never happen is the simulation's subject.
-#include <unistd.h>
+// Two sessions in one process, over real threads, sockets and heartbeats, with guests in memory:
+// the wiring. What may never happen is the simulation's subject.
+#include "libft/session.h"
 
 #include <doctest/doctest.h>
+#include <unistd.h>
 
-#include <condition_variable>
+#include <atomic>
 #include <filesystem>
 #include <thread>
 
 #include "failover/file_arbiter.h"
 #include "failover/heartbeat_detector.h"
 #include "guest/memory/memory_guest.h"
-#include "libft/session.h"
 #include "os/inline_executor.h"
 #include "os/mmap_arena.h"
 #include "os/real_clock.h"
@@ -46,6 +46,7 @@ struct Host {
   std::unique_ptr<failover::HeartbeatHub> heartbeats;
   std::string address;
   guest::MemoryGuest* guest = nullptr;
+  std::atomic<Transport*> dialled{nullptr};  // The newest connection of a backup.
   std::unique_ptr<Session> session;
   std::unique_ptr<Switchboard> switchboard;
 
@@ -71,26 +72,33 @@ struct Host {
   }
 
   SessionParts parts(std::string peer = {}) {
-    SessionParts parts{.guest = *GuestId::from_name("db"),
-                       .host = name,
-                       .log = log,
-                       .clock = clock,
-                       .executor = executor,
-                       .arena = arena,
-                       .arbiter = std::make_unique<failover::FileArbiter>(folder),
-                       .fence = nullptr,
-                       .guard = std::make_shared<ReleaseGuard>(clock),
-                       .make_standby = [this](const GuestInfo&) { return Result<Replica>(replica(true)); },
-                       .dial = [peer] { return transport::open(peer, {}); },
-                       .dial_heartbeats = [](std::uint64_t token, std::uint16_t port) {
-                         return failover::dial_heartbeats({"127.0.0.1:" + std::to_string(port)},
-                                                          *GuestId::from_name("db"), token, "", {});
-                       },
-                       .expect_heartbeats = [this](std::uint64_t token) {
-                         return Result<std::unique_ptr<Detector>>(
-                             heartbeats->expect(*GuestId::from_name("db"), token, {}));
-                       },
-                       .heartbeat_port = heartbeats->port()};
+    SessionParts parts{
+        .guest = *GuestId::from_name("db"),
+        .host = name,
+        .log = log,
+        .clock = clock,
+        .executor = executor,
+        .arena = arena,
+        .arbiter = std::make_unique<failover::FileArbiter>(folder),
+        .fence = nullptr,
+        .guard = std::make_shared<ReleaseGuard>(clock),
+        .make_standby = [this](const GuestInfo&) { return Result<Replica>(replica(true)); },
+        .dial = [this, peer]() -> Result<std::unique_ptr<Transport>> {
+          auto connection = transport::open(peer, {});
+          if (connection) dialled = connection->get();
+          return connection;
+        },
+        .dial_heartbeats =
+            [](std::uint64_t token, std::uint16_t port) {
+              return failover::dial_heartbeats({"127.0.0.1:" + std::to_string(port)},
+                                               *GuestId::from_name("db"), token, "", {});
+            },
+        .expect_heartbeats =
+            [this](std::uint64_t token) {
+              return Result<std::unique_ptr<Detector>>(
+                  heartbeats->expect(*GuestId::from_name("db"), token, {}));
+            },
+        .heartbeat_port = heartbeats->port()};
     return parts;
   }
 
@@ -162,7 +170,9 @@ TEST_CASE("a pair protects, verifies, switches over and is protected again") {
   std::filesystem::remove_all(folder);
 }
 
-TEST_CASE("when the primary falls silent the backup takes over; when the backup does, the primary goes on") {
+TEST_CASE(
+    "when the primary falls silent the backup takes over; when the backup does, the primary goes "
+    "on") {
   const auto folder = temporary_folder();
   Host a("a", folder), b("b", folder), c("c", folder);
   a.protect();
@@ -179,6 +189,29 @@ TEST_CASE("when the primary falls silent the backup takes over; when the backup 
   c.die();
   REQUIRE(b.reaches("solo"));
   CHECK(b.guest->running());
+  std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("a connection that breaks is made anew, and nothing is lost with it") {
+  const auto folder = temporary_folder();
+  Host a("a", folder), b("b", folder);
+  a.protect();
+  b.stand_by(a.address);
+  REQUIRE(a.reaches("protecting"));
+  REQUIRE(b.reaches("in_sync"));
+  const auto self = b.session->status().self;
+  for (int round = 0; round < 5; ++round) {
+    a.guest->step(60);
+    Transport* const before = b.dialled;
+    before->close();
+    a.guest->step(60);
+    REQUIRE(a.eventually(
+        [&](const SessionStatus& s) { return s.is_protected && b.dialled != before; }));
+    const auto same = a.session->verify(std::chrono::seconds(20));
+    CHECK_MESSAGE(same, (same ? "" : same.error().to_string()));
+  }
+  CHECK(b.session->status().self == self);  // It went on from its image each time.
+  CHECK(a.session->status().reprotects >= 5);
   std::filesystem::remove_all(folder);
 }
 
