@@ -6,8 +6,8 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <filesystem>
+#include <mutex>
 #include <thread>
 
 #include "failover/file_arbiter.h"
@@ -36,6 +36,41 @@ std::string temporary_folder() {
   return path;
 }
 
+// Where a backup's connection can be cut, if there is one.
+struct Cable {
+  std::mutex mutex;
+  Transport* line = nullptr;
+  void cut() {
+    const std::scoped_lock lock(mutex);
+    if (line) line->close();
+  }
+};
+
+class Line final : public Transport {
+ public:
+  Line(Cable& cable, std::unique_ptr<Transport> inner) : cable_(cable), inner_(std::move(inner)) {
+    const std::scoped_lock lock(cable_.mutex);
+    cable_.line = inner_.get();
+  }
+  ~Line() override {
+    const std::scoped_lock lock(cable_.mutex);
+    if (cable_.line == inner_.get()) cable_.line = nullptr;
+  }
+  Status send(std::span<const std::span<const std::byte>> pieces) override {
+    return inner_->send(pieces);
+  }
+  Result<std::size_t> receive(std::span<std::byte> buffer) override {
+    return inner_->receive(buffer);
+  }
+  void close() override { inner_->close(); }
+  std::string description() const override { return inner_->description(); }
+  bool authenticated() const override { return inner_->authenticated(); }
+
+ private:
+  Cable& cable_;
+  std::unique_ptr<Transport> inner_;
+};
+
 // One host: what sessions share there, and the session of its replica.
 struct Host {
   std::string name, folder;
@@ -46,7 +81,8 @@ struct Host {
   std::unique_ptr<failover::HeartbeatHub> heartbeats;
   std::string address;
   guest::MemoryGuest* guest = nullptr;
-  std::atomic<Transport*> dialled{nullptr};  // The newest connection of a backup.
+  Cable cable;
+  std::atomic<int> dials{0};  // A new one may lie where the old one lay.
   std::unique_ptr<Session> session;
   std::unique_ptr<Switchboard> switchboard;
 
@@ -84,9 +120,8 @@ struct Host {
         .guard = std::make_shared<ReleaseGuard>(clock),
         .make_standby = [this](const GuestInfo&) { return Result<Replica>(replica(true)); },
         .dial = [this, peer]() -> Result<std::unique_ptr<Transport>> {
-          auto connection = transport::open(peer, {});
-          if (connection) dialled = connection->get();
-          return connection;
+          FT_ASSIGN(auto connection, transport::open(peer, {}));
+          return std::make_unique<Line>(cable, std::move(connection));
         },
         .dial_heartbeats =
             [](std::uint64_t token, std::uint16_t port) {
@@ -202,11 +237,10 @@ TEST_CASE("a connection that breaks is made anew, and nothing is lost with it") 
   const auto self = b.session->status().self;
   for (int round = 0; round < 5; ++round) {
     a.guest->step(60);
-    Transport* const before = b.dialled;
-    before->close();
+    const auto before = a.session->status().reprotects;
+    b.cable.cut();
     a.guest->step(60);
-    REQUIRE(a.eventually(
-        [&](const SessionStatus& s) { return s.is_protected && b.dialled != before; }));
+    REQUIRE(a.eventually([&](const SessionStatus& s) { return s.reprotects > before; }));
     const auto same = a.session->verify(std::chrono::seconds(20));
     CHECK_MESSAGE(same, (same ? "" : same.error().to_string()));
   }
