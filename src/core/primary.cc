@@ -64,7 +64,7 @@ Time Primary::wake_at() const {
     at = std::min(at, handed_over_at_ + options_.handover_patience);
   if (state_ == PrimaryState::protecting && !peer_connected_)
     at = std::min(at, disconnected_at_ + options_.reconnect_patience);
-  if (awaits_ack()) at = std::min(at, progress_at_ + options_.ack_patience);
+  if (awaits_ack()) at = std::min(at, progress_at_ + ack_limit());
   if (checkpointing() && room())
     at = std::min(at, next_checkpoint(options_.interval, last_, output_waiting_));
   return at;
@@ -157,7 +157,13 @@ bool Primary::awaits_ack() const {
 }
 
 bool Primary::ack_overdue(Time now) const {
-  return awaits_ack() && now - progress_at_ >= options_.ack_patience;
+  return awaits_ack() && now - progress_at_ >= ack_limit();
+}
+
+// A large epoch on a slow link is no silence: what is on its way gets the time that it takes there.
+Nanos Primary::ack_limit() const {
+  return options_.ack_patience +
+         options_.ack_patience_a_page * static_cast<std::int64_t>(pages_awaited_);
 }
 
 void Primary::ask_to_take_over(Actions& actions, Epoch through) {
@@ -411,7 +417,11 @@ Actions Primary::on_captured(Time now, EpochId id, LastCheckpoint last) {
   Actions actions;
   observe(now);
   capturing_ = false;
-  if (!awaits_ack()) progress_at_ = now;
+  if (!awaits_ack()) {
+    progress_at_ = now;
+    pages_awaited_ = 0;
+  }
+  pages_awaited_ += last.pages;
   last_ = last;
   captured_ = id.epoch;
   return actions;
@@ -446,7 +456,10 @@ Actions Primary::on_ack(Time now, EpochId id) {
     for (auto& action : on_disconnected(now, "protocol violation")) actions.push_back(action);
     return actions;
   }
-  if (id.epoch > acknowledged_ || id > releasable_) progress_at_ = now;
+  if (id.epoch > acknowledged_ || id > releasable_) {
+    progress_at_ = now;
+    pages_awaited_ = last_.pages;  // The newest is on its way; what was before it has arrived.
+  }
   acknowledged_ = std::max(acknowledged_, id.epoch);
   if (id.generation != record_.generation) return actions;  // Covers nothing under this one.
   if (state_ == PrimaryState::joining && id.epoch >= first_) {

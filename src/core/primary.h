@@ -54,10 +54,11 @@ struct PrimaryOptions {
   Nanos ask_again = Millis{100};           // After an unknown answer of the arbiter.
   Nanos handover_patience = Millis{3000};  // How long the backup may take to take over.
   // How long a backup whose heart beats may be without a connection before the guest runs alone.
-  Nanos reconnect_patience = Millis{2000};
+  Nanos reconnect_patience = Millis{1000};
   // How long a connected backup may take to acknowledge anything of what was sent; then it is made
   // to connect anew. Bytes that never arrive whole make no noise of their own.
-  Nanos ack_patience = Millis{10000};
+  Nanos ack_patience = Millis{2000};
+  Nanos ack_patience_a_page = std::chrono::microseconds{80};  // 50 MB/s of raw 4 KiB pages.
   // This long without an event means that this replica stood still and may have been replaced: the
   // arbiter is asked before anything more is released. The detector's limit.
   Nanos stall_limit = Millis{150};
@@ -125,6 +126,7 @@ class Primary {
   EpochId as_captured(Epoch epoch) const;
   bool awaits_ack() const;
   bool ack_overdue(Time now) const;
+  Nanos ack_limit() const;
   void ask_to_take_over(Actions& actions, Epoch through);
   void attempt(Actions& actions, PrimaryState next, OwnershipRecord to);
   OwnershipRecord successor(bool with_peer, bool ended) const;
@@ -163,6 +165,7 @@ class Primary {
   bool confirm_ = false;        // Stood still: ask before releasing.
   Time seen_;                   // The latest event.
   Time handed_over_at_, disconnected_at_;
+  std::uint64_t pages_awaited_ = 0;  // Captured since then, about.
   Time progress_at_;  // When an acknowledgement last came, or began to be awaited.
 
   bool guest_ended_ = false, guest_lost_ = false;
