@@ -306,6 +306,11 @@ void PrimaryRunner::offer(std::unique_ptr<Transport> connection, std::vector<std
         fmt::format("the guest has {} MiB of memory, and the backup host has {} MiB free: "
                     "free memory there, or use another host",
                     needed >> 20, hello->memory_bytes_free >> 20));
+  if (connection_ && core_.peer() && *core_.peer() == hello->backup) {
+    // It would not dial if it still had the old connection; from here that one may look open for long.
+    disconnect();
+    perform(core_.on_disconnected(context_.now(), "the backup dialled anew"));
+  }
   const auto answer = core_.consider(*hello);
   if (!answer.accepted) return refuse(*connection, Code::refused, answer.why);
   const auto used = wire::kHeaderBytes + (*frame)->header.payload_bytes;
