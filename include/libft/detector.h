@@ -29,6 +29,7 @@ struct DetectorEvent {
   Time at;             // When the silence became long enough.
   Nanos silence{0};    // How long nothing was heard.
   std::string detail;  // Which path; why.
+  std::size_t path = 0;  // Of path_down and path_up: its index, in the order of their addresses.
 };
 
 class Detector {

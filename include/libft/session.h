@@ -78,8 +78,11 @@ struct SessionParts {
   // sizes, no bytes). Called on a thread of the session's that may block.
   std::function<Result<Replica>(const GuestInfo& primary)> make_standby;
   // backup only: a connection to whoever may be the primary now, or why not. May block.
-  std::function<Result<std::unique_ptr<Transport>>()> dial;
-  // backup only: heartbeats to the primary of the last connection. `port` is the primary's.
+  // `another_way`: the way that the last connection took is silent while another one is not; begin
+  // with that.
+  std::function<Result<std::unique_ptr<Transport>>(bool another_way)> dial;
+  // backup only: heartbeats to the primary of the last connection; the first path is the way that
+  // this connection takes. `port` is the primary's.
   std::function<Result<std::unique_ptr<Detector>>(std::uint64_t token, std::uint16_t port)>
       dial_heartbeats;
   // primary (now or later): heartbeats from a backup that will send this token.

@@ -40,9 +40,9 @@ void Suspicion::add_path(std::string name, Time now) {
   paths_.push_back(std::move(path));
 }
 
-DetectorEvent Suspicion::event(DetectorEvent::Kind kind, Time at, Nanos silence,
-                               std::string detail) const {
-  return DetectorEvent{kind, at, silence, std::move(detail)};
+DetectorEvent Suspicion::event(DetectorEvent::Kind kind, Time at, Nanos silence, std::string detail,
+                               std::size_t path) const {
+  return DetectorEvent{kind, at, silence, std::move(detail), path};
 }
 
 std::vector<DetectorEvent> Suspicion::heard(std::size_t index, Time now, std::uint64_t progress) {
@@ -55,7 +55,7 @@ std::vector<DetectorEvent> Suspicion::heard(std::size_t index, Time now, std::ui
   path.last = now;
   note_progress(now, progress, events);
   if (!was_up && paths_.size() > 1)
-    events.push_back(event(DetectorEvent::Kind::path_up, now, Nanos{0}, path.name));
+    events.push_back(event(DetectorEvent::Kind::path_up, now, Nanos{0}, path.name, index));
   return events;
 }
 
@@ -99,7 +99,8 @@ bool Suspicion::all_silent() const {
 std::vector<DetectorEvent> Suspicion::check(Time now) {
   std::vector<DetectorEvent> events;
   if (!started_) return events;
-  for (auto& path : paths_) {
+  for (std::size_t index = 0; index < paths_.size(); ++index) {
+    Path& path = paths_[index];
     if (path.told_down || now < silent_at(path)) continue;
     path.up = false;
     path.told_down = true;
@@ -109,7 +110,7 @@ std::vector<DetectorEvent> Suspicion::check(Time now) {
             : fmt::format("{}: nothing heard since the start", path.name);
     if (paths_.size() > 1)
       events.push_back(
-          event(DetectorEvent::Kind::path_down, silent_at(path), now - path.last, detail));
+          event(DetectorEvent::Kind::path_down, silent_at(path), now - path.last, detail, index));
     if (!all_silent() || suspected_) continue;
     suspected_ = true;
     events.push_back(

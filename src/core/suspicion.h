@@ -52,7 +52,8 @@ class Suspicion {
   Time silent_at(const Path& path) const { return path.last + limit_; }
   bool all_silent() const;
   void note_progress(Time now, std::uint64_t progress, std::vector<DetectorEvent>& events);
-  DetectorEvent event(DetectorEvent::Kind kind, Time at, Nanos silence, std::string detail) const;
+  DetectorEvent event(DetectorEvent::Kind kind, Time at, Nanos silence, std::string detail,
+                      std::size_t path = 0) const;
 
   DetectorOptions options_;
   Nanos limit_;

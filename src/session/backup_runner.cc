@@ -305,6 +305,9 @@ void BackupRunner::on_detector(const DetectorEvent& event) {
   }
   if (event.kind == DetectorEvent::Kind::alive) return perform(core_.on_alive(now));
   context_.tell(LogLevel::info, "heartbeat", event.detail, {});
+  // The primary lives, but nothing comes by the way of our connection: its output would wait.
+  if (event.kind == DetectorEvent::Kind::path_down && event.path == 0)
+    connector_->take_another_way();
 }
 
 void BackupRunner::on_guest_event(const GuestEvent& event) {

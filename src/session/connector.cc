@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "os/thread.h"
 #include "transport/close_after.h"
 
@@ -15,8 +17,7 @@ constexpr Nanos kWelcomePatience = std::chrono::seconds{15};
 
 }  // namespace
 
-Connector::Connector(const GuestId& guest, std::function<Result<std::unique_ptr<Transport>>()> dial,
-                     Sinks sinks)
+Connector::Connector(const GuestId& guest, Dial dial, Sinks sinks)
     : guest_(guest), dial_(std::move(dial)), sinks_(std::move(sinks)), credit_(kBytesUnderWay) {
   thread_ = os::start_thread("ft-connect", [this] { run(); });
 }
@@ -41,6 +42,13 @@ void Connector::announce(Self self) {
 void Connector::hang_up() {
   const std::scoped_lock lock(mutex_);
   if (transport_) transport_->close();
+}
+
+void Connector::take_another_way() {
+  const std::scoped_lock lock(mutex_);
+  if (!transport_) return;  // It is dialling already.
+  another_way_ = true;
+  transport_->close();
 }
 
 Status Connector::send(const std::vector<std::byte>& frame) {
@@ -68,12 +76,16 @@ void Connector::run() {
 
 void Connector::pause_before_dialing() {
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, kBetweenDials, [&] { return stopping_; });
+  changed_.wait_for(lock, kBetweenDials, [&] { return stopping_ || another_way_; });
 }
 
 // Ok when it was welcomed, however it ended.
 Status Connector::one_connection() {
-  FT_ASSIGN(auto dialled, dial_());
+  const bool another_way = [&] {
+    const std::scoped_lock lock(mutex_);
+    return std::exchange(another_way_, false);
+  }();
+  FT_ASSIGN(auto dialled, dial_(another_way));
   const std::shared_ptr<Transport> transport = std::move(dialled);
   Self self;
   {

@@ -41,14 +41,16 @@ class Connector {
     std::function<void(Status)> not_welcome;  // Could not connect, or was refused.
   };
 
-  Connector(const GuestId& guest, std::function<Result<std::unique_ptr<Transport>>()> dial,
-            Sinks sinks);
+  using Dial = std::function<Result<std::unique_ptr<Transport>>(bool another_way)>;
+  Connector(const GuestId& guest, Dial dial, Sinks sinks);
   ~Connector();  // Closes and waits for the thread.
 
   // As whom to dial; a connection made as somebody else is closed.
   void announce(Self self);
   Status send(const std::vector<std::byte>& frame);
   void hang_up();  // Closes the connection that stands, if any; dials again.
+  // The same, at once and by another way: nothing arrives by the one that it takes.
+  void take_another_way();
   // The session is done with a frame of that size.
   void done_with(std::size_t bytes) { credit_.give(bytes); }
 
@@ -61,14 +63,14 @@ class Connector {
   void pause_before_dialing();
 
   GuestId guest_;
-  std::function<Result<std::unique_ptr<Transport>>()> dial_;
+  Dial dial_;
   Sinks sinks_;
   Credit credit_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::shared_ptr<Transport> transport_;
   std::optional<Self> self_;
-  bool stopping_ = false;
+  bool another_way_ = false, stopping_ = false;
   std::jthread thread_;
 };
 

@@ -92,11 +92,12 @@ class Dialler {
     options_.connect_timeout = kConnectTimeout;  // There may be another peer to try.
   }
 
-  // Beginning with the one that answered last, unless it turned us away: then that was no primary.
-  Result<std::unique_ptr<Transport>> dial() {
+  // Beginning with the one that answered last, unless it turned us away (then that was no primary)
+  // or has fallen silent.
+  Result<std::unique_ptr<Transport>> dial(bool another_way) {
     const auto now = std::chrono::steady_clock::now();
     const bool turned_away = now - connected_at_ < kTurnedAwayWithin;
-    const std::size_t first = connected_ + (turned_away ? 1 : 0);
+    const std::size_t first = connected_ + (turned_away || another_way ? 1 : 0);
     Status why(Code::not_found, "no peer is named");
     for (std::size_t i = 0; i < peers_.size(); ++i) {
       const std::size_t index = (first + i) % peers_.size();
@@ -299,7 +300,7 @@ Result<SessionParts> RealHost::parts(const Settings& settings, const GuestId& gu
 Status RealHost::wire_backup(SessionParts& parts, const Settings& settings, const GuestId& guest) {
   FT_ASSIGN(transport::Options options, transport_options(settings));
   const auto dialler = std::make_shared<Dialler>(settings, guest, std::move(options));
-  parts.dial = [dialler] { return dialler->dial(); };
+  parts.dial = [dialler](bool another_way) { return dialler->dial(another_way); };
   parts.dial_heartbeats = [dialler](std::uint64_t token, std::uint16_t port) {
     return dialler->heartbeats(token, port);
   };

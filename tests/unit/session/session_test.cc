@@ -36,14 +36,36 @@ std::string temporary_folder() {
   return path;
 }
 
-// Where a backup's connection can be cut, if there is one.
+// Where a backup's connection can be cut, if there is one, and its way be said to be silent.
 struct Cable {
   std::mutex mutex;
   Transport* line = nullptr;
+  std::function<void(DetectorEvent)> heartbeats;
   void cut() {
     const std::scoped_lock lock(mutex);
     if (line) line->close();
   }
+  void silent(Time at) {
+    const std::scoped_lock lock(mutex);
+    heartbeats({DetectorEvent::Kind::path_down, at, Millis{200}, "path 1: silent", 0});
+  }
+};
+
+// Heartbeats, into which a test can say what no single path on loopback ever says.
+class Pulse final : public Detector {
+ public:
+  Pulse(Cable& cable, std::unique_ptr<Detector> inner) : cable_(cable), inner_(std::move(inner)) {}
+  Status start(std::function<void(DetectorEvent)> sink) override {
+    const std::scoped_lock lock(cable_.mutex);
+    cable_.heartbeats = sink;
+    return inner_->start(std::move(sink));
+  }
+  void stop() override { inner_->stop(); }
+  void progress() override { inner_->progress(); }
+
+ private:
+  Cable& cable_;
+  std::unique_ptr<Detector> inner_;
 };
 
 class Line final : public Transport {
@@ -82,7 +104,7 @@ struct Host {
   std::string address;
   guest::MemoryGuest* guest = nullptr;
   Cable cable;
-  std::atomic<int> dials{0};  // A new one may lie where the old one lay.
+  std::atomic<int> other_ways{0};
   std::unique_ptr<Session> session;
   std::unique_ptr<Switchboard> switchboard;
 
@@ -119,15 +141,18 @@ struct Host {
         .fence = nullptr,
         .guard = std::make_shared<ReleaseGuard>(clock),
         .make_standby = [this](const GuestInfo&) { return Result<Replica>(replica(true)); },
-        .dial = [this, peer]() -> Result<std::unique_ptr<Transport>> {
+        .dial = [this, peer](bool another_way) -> Result<std::unique_ptr<Transport>> {
+          if (another_way) ++other_ways;
           FT_ASSIGN(auto connection, transport::open(peer, {}));
           return std::make_unique<Line>(cable, std::move(connection));
         },
-        .dial_heartbeats =
-            [](std::uint64_t token, std::uint16_t port) {
-              return failover::dial_heartbeats({"127.0.0.1:" + std::to_string(port)},
-                                               *GuestId::from_name("db"), token, "", {});
-            },
+        .dial_heartbeats = [this](std::uint64_t token,
+                                  std::uint16_t port) -> Result<std::unique_ptr<Detector>> {
+          FT_ASSIGN(auto pulse,
+                    failover::dial_heartbeats({"127.0.0.1:" + std::to_string(port)},
+                                              *GuestId::from_name("db"), token, "", {}));
+          return std::make_unique<Pulse>(cable, std::move(pulse));
+        },
         .expect_heartbeats =
             [this](std::uint64_t token) {
               return Result<std::unique_ptr<Detector>>(
@@ -246,6 +271,24 @@ TEST_CASE("a connection that breaks is made anew, and nothing is lost with it") 
   }
   CHECK(b.session->status().self == self);  // It went on from its image each time.
   CHECK(a.session->status().reprotects >= 5);
+  std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("a connection whose way falls silent is made by another one, under the same record") {
+  const auto folder = temporary_folder();
+  Host a("a", folder), b("b", folder);
+  a.protect();
+  b.stand_by(a.address);
+  REQUIRE(a.reaches("protecting"));
+  REQUIRE(b.reaches("in_sync"));
+  const auto before = a.session->status();
+  b.cable.silent(b.clock.now());
+  a.guest->step(60);
+  REQUIRE(a.eventually([&](const SessionStatus& s) { return s.reprotects > before.reprotects; }));
+  CHECK(b.other_ways == 1);
+  CHECK(a.session->status().generation == before.generation);
+  const auto same = a.session->verify(std::chrono::seconds(20));
+  CHECK_MESSAGE(same, (same ? "" : same.error().to_string()));
   std::filesystem::remove_all(folder);
 }
 
