@@ -13,8 +13,10 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
   std::string victim = "primary";
   double seconds = 0;
   app.add_option("--runs", options.runs, "How often")->check(CLI::Range(1, 100000));
-  app.add_option("--victim", victim, "What fails")
-      ->check(CLI::IsMember({"primary", "backup", "link", "stall", "libft"}));
+  app.add_option("--victim", victim,
+                 "What fails: a host, the link between them, one of its two paths, the primary for "
+                 "a while, or libft alone")
+      ->check(CLI::IsMember({"primary", "backup", "link", "path", "stall", "libft"}));
   app.add_option("--arbiter", options.arbiter, "Who decides")
       ->check(CLI::IsMember({"file", "etcd"}));
   auto* before = app.add_option("--seconds", seconds,

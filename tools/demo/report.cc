@@ -225,7 +225,9 @@ std::string what_happened(const RunResult& run) {
       return fmt::format("Host B was cut off and all its processes killed at one instant. {}.",
                          who);
     case Victim::link:
-      return fmt::format("The replication link was cut. {}; the other did not.", who);
+      return fmt::format("Both paths between the hosts were cut. {}; the other did not.", who);
+    case Victim::path:
+      return "The path that replication took was cut. It went on over the other one.";
     case Victim::stall:
       return fmt::format("All processes of host A were stopped. {}. Then host A woke up.", who);
     case Victim::libft:

@@ -28,8 +28,9 @@ constexpr Nanos kAnswerPatience = seconds{30};
 constexpr int kExitFenced = 5;  // ftctl's, as documented.
 
 // In the order of Victim.
-constexpr const char* kFailures[] = {"host A dies", "host B dies", "the link is cut",
-                                     "host A stalls", "libft on A is killed"};
+constexpr const char* kFailures[] = {"host A dies",   "host B dies",   "the link is cut",
+                                     "a path is cut", "host A stalls", "libft on A is killed"};
+constexpr lab::Path kBetweenHosts[] = {lab::Path::replication, lab::Path::heartbeat};
 
 class Run {
  public:
@@ -96,7 +97,10 @@ class Run {
     switch (options_.victim) {
       case Victim::primary: FT_TRY(kill(Side::a)); break;
       case Victim::backup: FT_TRY(kill(Side::b)); break;
-      case Victim::link: FT_TRY(hosts().cut(Side::a, lab::Path::replication)); break;
+      case Victim::link:
+        for (const auto path : kBetweenHosts) FT_TRY(hosts().cut(Side::a, path));
+        break;
+      case Victim::path: FT_TRY(hosts().cut(Side::a, lab::Path::replication)); break;
       case Victim::stall: hosts().host(Side::a).signal_all(SIGSTOP); break;
       case Victim::libft: stage_.primary->child.kill_and_reap(); break;
     }
@@ -130,6 +134,12 @@ class Run {
       survivor_ = stage_.primary.get();
       return wait_for(parts_, *survivor_, "the primary to go on alone", kTakeOverPatience,
                       [&] { return survivor_->runs_guest() && !survivor_->protects(); });
+    }
+    if (options_.victim == Victim::path) {
+      survivor_ = stage_.primary.get();
+      return parts_.interrupt.wait("replication over the other path", kTakeOverPatience, [&] {
+        return event_time(*survivor_, {"reconnected"}).has_value();
+      });
     }
     if (options_.victim != Victim::link) {
       survivor_ = stage_.backup.get();
@@ -175,9 +185,16 @@ class Run {
         FT_TRY(parts_.interrupt.sleep(Millis{500}));
         const bool both = stage_.backup->runs_guest() && went_solo(*stage_.primary);
         if (both) problem("two owners: both replicas went on alone");
-        FT_TRY(hosts().heal(Side::a, lab::Path::replication));
+        for (const auto path : kBetweenHosts) FT_TRY(hosts().heal(Side::a, path));
         mark(now(), "link healed");
         if (survivor_ == stage_.backup.get()) return expect_fenced(*stage_.primary);
+        return {};
+      }
+      case Victim::path: {
+        FT_TRY(parts_.interrupt.sleep(Millis{500}));
+        if (!stage_.primary->protects()) problem("protection ended with one of two paths");
+        FT_TRY(hosts().heal(Side::a, lab::Path::replication));
+        mark(now(), "path healed");
         return {};
       }
       default: return {};
@@ -209,8 +226,8 @@ class Run {
     if (was_dead) FT_TRY(hosts().heal(side));
     const Time from = now();
     Ftctl* standby = side == Side::b ? stage_.backup.get() : nullptr;
-    const bool still_there =
-        options_.victim == Victim::link && standby != nullptr && !standby->child.wait(Nanos{0});
+    const bool linked = options_.victim == Victim::link || options_.victim == Victim::path;
+    const bool still_there = linked && standby != nullptr && !standby->child.wait(Nanos{0});
     if (!still_there) {
       FT_ASSIGN(again_, stage_.world->stand_by(side));
       standby = again_.get();
@@ -239,22 +256,26 @@ class Run {
 
   void measure() {
     if (survivor_ == nullptr) return;
-    const auto suspected = event_time(*survivor_, {"suspected", "removing_backup", "claiming"});
+    const auto suspected =
+        event_time(*survivor_, {"suspected", "removing_backup", "claiming", "disconnected"});
     if (suspected) {
       result_.detect_ms = to_ms(*suspected - result_.killed);
       mark(*suspected, "suspected");
     }
-    const auto promoted = event_time(*survivor_, {"promoted", "unprotected"});
+    const auto promoted = event_time(*survivor_, {"promoted", "unprotected", "reconnected"});
     if (promoted) {
       result_.outage_ms = to_ms(*promoted - result_.killed);
-      mark(*promoted, survivor_->side == Side::a ? "goes on alone" : "promoted");
+      mark(*promoted, options_.victim == Victim::path ? "goes on by the other path"
+                      : survivor_->side == Side::a    ? "goes on alone"
+                                                      : "promoted");
     }
     if (const auto status = survivor_->status()) {
       result_.arbitrate_ms = status->value("arbitrate_ms", 0.0);
       result_.takeover_ms = status->value("takeover_ms", 0.0);
       result_.load_ms = status->value("load_ms", 0.0);
     }
-    if (result_.arbitrate_ms == 0 && suspected && promoted) {
+    const bool asked = options_.victim != Victim::path;  // A change of the path asks nobody.
+    if (asked && result_.arbitrate_ms == 0 && suspected && promoted) {
       result_.arbitrate_ms = to_ms(*promoted - *suspected) - result_.takeover_ms;
     }
   }

@@ -26,9 +26,14 @@ std::string heartbeats(Side side) {
                      lab::TwoHosts::heartbeat_address(side), kHeartbeatPort);
 }
 
-std::string listening(Side side) {
-  return fmt::format("tcp:{}:{}", lab::TwoHosts::replication_address(side), kPort);
+// Where host `side` is reached by each of the two paths.
+std::string addresses(Side side) {
+  return fmt::format("tcp:{}:{},tcp:{}:{}", lab::TwoHosts::replication_address(side), kPort,
+                     lab::TwoHosts::heartbeat_address(side), kPort);
 }
+
+// By either: when one falls silent, replication goes on by the other.
+std::string listening() { return fmt::format("tcp:0.0.0.0:{}", kPort); }
 
 }  // namespace
 
@@ -145,11 +150,7 @@ Result<std::unique_ptr<Ftctl>> World::protect(Side side) {
 }
 
 Result<std::unique_ptr<Ftctl>> World::stand_by(Side side) {
-  // The second is not listened on: it names the second way that heartbeats take.
-  const Side primary = other(side);
-  const std::string peers = fmt::format("{},tcp:{}:{}", listening(primary),
-                                        lab::TwoHosts::heartbeat_address(primary), kPort);
-  return start(side, {"standby", "--peer", peers});
+  return start(side, {"standby", "--peer", addresses(other(side))});
 }
 
 Result<std::unique_ptr<Ftctl>> World::start(Side side, std::vector<std::string> command) {
@@ -162,7 +163,7 @@ Result<std::unique_ptr<Ftctl>> World::start(Side side, std::vector<std::string> 
   const std::vector<std::string> common = {
       "--name",       kGuestName,
       "--host",       fmt::format("host-{}", side == Side::a ? 'a' : 'b'),
-      "--listen",     listening(side),
+      "--listen",     listening(),
       "--heartbeat",  heartbeats(side),
       "--tap",        kTap,
       "--arbiter",    arbiter_,
