@@ -193,10 +193,14 @@ int wish(const Arguments& arguments, const Settings& settings, const std::string
 
 int stop(const Arguments& arguments, const Settings& settings) {
   int stopped = 0;
+  Status refused;
   for (const std::string& path : sockets(settings)) {
-    const auto answer = ask_once(path, {{"command", "stop"}}, arguments.timeout_ms);
-    if (answer && answer_status(*answer).ok()) ++stopped;
+    const Status asked = ask_to_stop(path, arguments.timeout_ms);
+    if (asked.ok()) ++stopped;
+    // A socket where nobody answers is what a killed ftctl left behind.
+    if (!asked.ok() && asked.code() != Code::not_found) refused = asked;
   }
+  if (!refused.ok()) return print_error(refused);
   return stopped > 0 ? kFine : print_error(nobody(settings, ""));
 }
 

@@ -43,6 +43,9 @@ Status send_line(int fd, const Json& message) {
   for (std::size_t sent = 0; sent < line.size();) {
     const ssize_t n = ::send(fd, line.data() + sent, line.size() - sent, MSG_NOSIGNAL);
     if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && (errno == EPIPE || errno == ECONNRESET)) {
+      return Status(Code::peer_lost, "the running ftctl closed the connection");
+    }
     if (n <= 0) return system_error("control socket: send");
     sent += static_cast<std::size_t>(n);
   }
@@ -246,6 +249,16 @@ Result<Json> ask_once(const std::string& path, const Json& request, int timeout_
     return false;
   }));
   return kept;
+}
+
+Status ask_to_stop(const std::string& path, int timeout_ms) {
+  Status answered;
+  const Status asked = ask(path, {{"command", "stop"}}, timeout_ms, [&](const Json& answer) {
+    answered = answer_status(answer);
+    return false;
+  });
+  if (asked.code() == Code::peer_lost) return {};
+  return asked.ok() ? answered : asked;
 }
 
 }  // namespace libft::ftctl

@@ -66,5 +66,8 @@ class ControlServer {
 Status ask(const std::string& path, const Json& request, int timeout_ms,
            const std::function<bool(const Json& answer)>& on_answer);
 Result<Json> ask_once(const std::string& path, const Json& request, int timeout_ms = 10000);
+// ok when it will end, and also when it took the connection and ended without an answer: that is
+// what was asked for, whoever asked first. Code::not_found when nobody is there.
+Status ask_to_stop(const std::string& path, int timeout_ms);
 
 }  // namespace libft::ftctl

@@ -29,19 +29,20 @@ Json accepted_or_error(const Status& status) {
 
 void Daemon::answer(const Json& request, const ControlServer::Reply& reply) {
   const std::string command = request["command"].get<std::string>();
-  if (!serving_) {
-    reply(error_answer(Status(Code::busy, "this ftctl is just starting")));
-  } else if (command == "status" || command == "list") {
-    reply(answer_status_request(request));
-  } else if (command == "events") {
-    answer_events(request, reply);
-  } else if (command == "stop") {
-    // The answer first: what follows ends the connection.
+  if (command == "stop") {
+    // The answer first: what follows ends the connection. While this ftctl is starting the wish
+    // waits in the descriptor until run() looks.
     reply(Json{{"ok", true}});
     const std::uint64_t one = 1;
     if (::write(stop_.get(), &one, sizeof one) != sizeof one) {
       log_.write(LogLevel::error, "ftctl", system_error("stop").message());
     }
+  } else if (!serving_) {
+    reply(error_answer(Status(Code::busy, "this ftctl is just starting")));
+  } else if (command == "status" || command == "list") {
+    reply(answer_status_request(request));
+  } else if (command == "events") {
+    answer_events(request, reply);
   } else {
     reply(answer_wish(command, request));
   }

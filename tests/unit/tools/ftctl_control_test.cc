@@ -158,6 +158,28 @@ TEST_CASE("a socket that is in use is not taken, one that was left behind is") {
   ::unlink(path.c_str());
 }
 
+TEST_CASE("who asks an ftctl to stop that is ending anyway has what was asked for") {
+  const Folder folder;
+  const std::string path = folder.path + "/s";
+  CHECK(ask_to_stop(path, 10000).code() == Code::not_found);
+  {  // It takes the connection, and ends before it answers.
+    const Descriptor socket(::socket(AF_UNIX, SOCK_STREAM, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    REQUIRE(::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    REQUIRE(::listen(socket.get(), 1) == 0);
+    std::jthread ending([&] { const Descriptor client(::accept(socket.get(), nullptr, nullptr)); });
+    CHECK(ask_to_stop(path, 10000));
+    ::unlink(path.c_str());
+  }
+  const auto server = ControlServer::open(path, [](const Json&, const ControlServer::Reply& reply) {
+    reply(error_answer(Status(Code::refused, "no")));
+  });
+  REQUIRE(server);
+  CHECK(ask_to_stop(path, 10000).code() == Code::refused);
+}
+
 TEST_CASE("an error travels with its code and its remedy") {
   const Status back = answer_status(error_answer(Status(Code::refused, "no; remedy: ask")));
   CHECK(back.code() == Code::refused);
