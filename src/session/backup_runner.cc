@@ -92,16 +92,8 @@ void BackupRunner::announce() {
 // --- doing what the machine asks ----------------------------------------------------------------
 
 void BackupRunner::perform(core::Actions actions) {
-  for (auto& action : actions) todo_.push_back(std::move(action));
-  if (performing_) return;
-  performing_ = true;
-  while (!todo_.empty()) {
-    const auto action = std::move(todo_.front());
-    todo_.pop_front();
-    perform_one(action);
-  }
-  performing_ = false;
-  publish();
+  const auto one = [this](const core::Action& action) { perform_one(action); };
+  if (actions_.run(std::move(actions), one)) publish();
 }
 
 void BackupRunner::perform_one(const core::Action& action) {
@@ -120,9 +112,11 @@ void BackupRunner::perform_one(const core::Action& action) {
         } else if constexpr (std::is_same_v<What, core::Promote>) {
           promote(what);
         } else if constexpr (std::is_same_v<What, core::SwapRecord>) {
-          ask_swap(what);
+          ask(context_, own_posting_, what,
+              [this](const SwapAnswer& answer) { perform(core_.on_swap(context_.now(), answer)); });
         } else if constexpr (std::is_same_v<What, core::ReadRecord>) {
-          ask_read();
+          ask(context_, own_posting_, what,
+              [this](const ReadAnswer& answer) { perform(core_.on_read(context_.now(), answer)); });
         } else if constexpr (std::is_same_v<What, core::Tell>) {
           if (what.event == "claiming") claimed_at_ = context_.now();
           context_.tell(LogLevel::info, what.event, what.text, {});
@@ -134,20 +128,6 @@ void BackupRunner::perform_one(const core::Action& action) {
 void BackupRunner::send(const wire::Message& message, Generation generation) {
   // A failure shows as the end of the connection, on the connector's thread.
   (void)connector_->send(wire::encode(message, context_.parts.guest, generation));
-}
-
-void BackupRunner::ask_swap(const core::SwapRecord& swap) {
-  context_.arbiter.post_swap(context_.parts.guest, swap.from, swap.to,
-                             own_posting_.later<SwapAnswer>([this](const SwapAnswer& answer) {
-                               perform(core_.on_swap(context_.now(), answer));
-                             }));
-}
-
-void BackupRunner::ask_read() {
-  context_.arbiter.post_read(context_.parts.guest,
-                             own_posting_.later<ReadAnswer>([this](const ReadAnswer& answer) {
-                               perform(core_.on_read(context_.now(), answer));
-                             }));
 }
 
 void BackupRunner::tick() {

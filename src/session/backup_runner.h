@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "core/backup.h"
+#include "session/actions.h"
 #include "session/connector.h"
 #include "session/context.h"
 #include "session/input_copies.h"
@@ -64,8 +65,6 @@ class BackupRunner {
   void start_over(const std::string& why);
   void stand_down(const std::string& why);
   void promote(const core::Promote& order);
-  void ask_swap(const core::SwapRecord& swap);
-  void ask_read();
   void send(const wire::Message& message, Generation generation);
   void publish();
 
@@ -79,8 +78,8 @@ class BackupRunner {
   std::unique_ptr<Detector> detector_;
   std::deque<OwnedFrame> waiting_;  // Bounded by the connector's credit.
   InputMemory inputs_;
-  std::deque<core::Action> todo_;
-  bool performing_ = false, handling_ = false;
+  ActionQueue actions_;
+  bool handling_ = false;
   Time suspected_at_, claimed_at_;
   std::string last_trouble_;
   std::unique_ptr<Connector> connector_;  // Last: its thread uses the rest.

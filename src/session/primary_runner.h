@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "core/primary.h"
+#include "session/actions.h"
 #include "session/connection.h"
 #include "session/context.h"
 #include "session/input_copies.h"
@@ -88,8 +89,6 @@ class PrimaryRunner {
   void on_message(const wire::Message& message);
   void on_verify(const wire::Verify& answer);
   void on_guest_event(const GuestEvent& event);
-  void ask_swap(const core::SwapRecord& swap);
-  void ask_read();
   void send_inputs();
   void publish();
   void fail_sync(const Status& status);
@@ -108,8 +107,8 @@ class PrimaryRunner {
   std::deque<Pending> pending_;
   std::optional<Sync> sync_;
   std::optional<Verification> verification_;
-  std::deque<core::Action> todo_;
-  bool performing_ = false, tracking_ = false;
+  ActionQueue actions_;
+  bool tracking_ = false;
   bool owner_paused_ = false;
   bool heard_ = false;  // The present detector has heard the backup.
   bool was_protected_ = false;

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The backup of a PrimaryRunner comes and goes: connections, welcome, heartbeats.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "os/random.h"
+#include "session/primary_runner.h"
+#include "session/shape.h"
+
+namespace libft::session {
+
+namespace {
+
+struct FirstFrame {
+  wire::Hello hello;
+  std::size_t bytes = 0;  // Of the frame.
+};
+
+Result<FirstFrame> read_hello(const GuestId& guest, std::span<const std::byte> received) {
+  wire::FrameReader reader(guest);
+  std::size_t fed = 0;
+  while (fed < received.size()) {
+    const auto space = reader.space();
+    const auto bytes = std::min(space.size(), received.size() - fed);
+    std::copy_n(received.begin() + static_cast<std::ptrdiff_t>(fed), bytes, space.begin());
+    reader.stored(bytes);
+    fed += bytes;
+  }
+  FT_ASSIGN(const auto frame, reader.next());
+  if (!frame) return failure(Code::corrupt, "the first frame is not a Hello");
+  FT_ASSIGN(auto message, wire::decode(*frame));
+  auto* hello = std::get_if<wire::Hello>(&message);
+  if (!hello) return failure(Code::corrupt, "the first frame is not a Hello");
+  return FirstFrame{std::move(*hello), wire::kHeaderBytes + frame->header.payload_bytes};
+}
+
+// What no state of the pair can make good.
+Status suits(const wire::Hello& hello, const GuestInfo& info) {
+  if (hello.version_max < wire::kVersionOldest || hello.version_min > wire::kVersion)
+    return Status(
+        Code::unsupported,
+        fmt::format("this host speaks libft's protocol {} to {}, the backup {} to {}: "
+                    "install the same release of libft on both",
+                    wire::kVersionOldest, wire::kVersion, hello.version_min, hello.version_max));
+  const std::uint64_t needed = info.pages() * info.page_bytes;
+  if (hello.memory_bytes_free != 0 && hello.memory_bytes_free < needed)
+    return Status(
+        Code::exhausted,
+        fmt::format("the guest has {} MiB of memory, and the backup host has {} MiB free: "
+                    "free memory there, or use another host",
+                    needed >> 20, hello.memory_bytes_free >> 20));
+  return {};
+}
+
+}  // namespace
+
+void PrimaryRunner::offer(std::unique_ptr<Transport> connection, std::vector<std::byte> received) {
+  const auto first = read_hello(context_.parts.guest, received);
+  if (!first) return refuse(*connection, first.error().code(), first.error().message());
+  const auto& hello = first->hello;
+  if (const auto status = suits(hello, replica_.guest->info()); !status)
+    return refuse(*connection, status.code(), status.message());
+  if (connection_ && core_.peer() && *core_.peer() == hello.backup) {
+    // It would not dial if it still had the old one, which may look open from here for long.
+    disconnect();
+    perform(core_.on_disconnected(context_.now(), "the backup dialled anew"));
+  }
+  const auto answer = core_.consider(hello);
+  if (!answer.accepted) return refuse(*connection, Code::refused, answer.why);
+  received.erase(received.begin(), received.begin() + static_cast<std::ptrdiff_t>(first->bytes));
+  welcome(std::move(connection), std::move(received), hello, answer.resume);
+}
+
+void PrimaryRunner::refuse(Transport& transport, Code code, const std::string& why) {
+  const auto frame =
+      wire::encode(wire::Refuse{code, why}, context_.parts.guest, core_.record().generation);
+  const std::span<const std::byte> piece(frame);
+  (void)transport.send({&piece, 1});  // It is closed next; a peer that is gone needs no answer.
+  context_.tell(LogLevel::info, "backup_refused", why, {});
+}
+
+void PrimaryRunner::welcome(std::unique_ptr<Transport> transport, std::vector<std::byte> rest,
+                            const wire::Hello& hello, bool resume) {
+  std::array<std::uint8_t, 8> random{};
+  if (auto status = os::random_bytes(random); !status)
+    return refuse(*transport, Code::internal, status.message());
+  std::uint64_t token = 0;
+  for (const auto byte : random) token = token << 8 | byte;
+
+  if (auto status = prepare_to_replicate(); !status)
+    return refuse(*transport, status.code(), status.message());
+  disconnect();
+  if (resume) {
+    carry_since(hello.newest_complete);
+    encoder_->resume(hello.newest_complete);
+  } else {
+    encoder_->reset();
+    pending_.clear();
+  }
+  const auto lost = posting_.later<Status>([this](const Status& status) {
+    if (status.code() == Code::corrupt)
+      context_.statistics.update([](SessionStatus& s) { ++s.corrupt_frames; });
+    disconnect();
+    perform(core_.on_disconnected(context_.now(), status.to_string()));
+  });
+  connection_ = std::make_unique<Connection>(
+      std::move(transport), context_.parts.guest, std::move(rest),
+      Connection::Sinks{.message = posting_.later<wire::Message>(
+                            [this](const wire::Message& message) { on_message(message); }),
+                        .broken = lost});
+  wire::Welcome answer;
+  answer.version = std::min(wire::kVersion, hello.version_max);
+  answer.features = hello.features & (wire::feature::delta_pages | wire::feature::delta_state);
+  answer.primary = core_.self();
+  answer.shape = shape_of(replica_.guest->info());
+  answer.resume = resume;
+  answer.heartbeat_token = token;
+  answer.heartbeat_port = context_.parts.heartbeat_port;
+  answer.heartbeat_interval_ms = static_cast<std::uint32_t>(
+      std::chrono::duration_cast<Millis>(context_.options.detector.interval).count());
+  start_detector(token);
+  connection_->send(wire::encode(answer, context_.parts.guest, core_.record().generation));
+  context_.statistics.update([&](SessionStatus& s) {
+    s.transport = connection_->description();
+    s.peer = to_string(hello.backup);
+  });
+  perform(core_.on_backup(context_.now(), hello));
+}
+
+// What the backup lacks goes with the next epoch, raw: the reference image is ahead of it.
+void PrimaryRunner::carry_since(EpochId newest) {
+  PageSet lacking;
+  for (const auto& pending : pending_)
+    if (pending.record.id.epoch > newest.epoch) lacking.merge(pending.pages);
+  checkpointer_->carry(lacking);
+}
+
+void PrimaryRunner::start_detector(std::uint64_t token) {
+  detector_.reset();
+  detector_posting_.forget();
+  heard_ = false;
+  if (!context_.parts.expect_heartbeats || context_.parts.heartbeat_port == 0) return;
+  auto detector = context_.parts.expect_heartbeats(token);
+  Status status = detector ? (*detector)->start(detector_posting_.later<DetectorEvent>(
+                                 [this](const DetectorEvent& event) { on_detector(event); }))
+                           : detector.error();
+  if (status) {
+    detector_ = std::move(*detector);
+  } else {
+    context_.tell(LogLevel::error, "error", status.within("heartbeats").to_string(), {});
+  }
+}
+
+void PrimaryRunner::on_detector(const DetectorEvent& event) {
+  if (event.kind == DetectorEvent::Kind::alive) heard_ = true;
+  if (event.kind != DetectorEvent::Kind::suspected) {
+    context_.tell(LogLevel::info, "heartbeat", event.detail, {});
+    return;
+  }
+  // A backup dials heartbeats when its standby is made, which takes as long as it takes.
+  if (!heard_ && core_.state() == core::PrimaryState::syncing) return;
+  context_.statistics.update([](SessionStatus& s) { ++s.heartbeat_suspicions; });
+  perform(core_.on_suspected(context_.now(), event.detail));
+}
+
+// Waits for the sender, so that no epoch is being encoded any more.
+void PrimaryRunner::disconnect() {
+  connection_.reset();
+  posting_.forget();
+  if (checkpointer_) checkpointer_->reclaim();
+}
+
+void PrimaryRunner::drop_peer(const std::string& why) {
+  if (connection_) context_.tell(LogLevel::info, "backup_dropped", why, {});
+  disconnect();
+  // A backup that is still listed may come back with its image: what it lacks must not be
+  // forgotten.
+  const auto state = core_.state();
+  if (core_.peer() && state != core::PrimaryState::fenced && state != core::PrimaryState::ended)
+    return;
+  detector_.reset();
+  detector_posting_.forget();
+  inputs_.reset();
+  sync_.reset();
+  pending_.clear();
+  if (tracking_) replica_.guest->stop_tracking();
+  tracking_ = false;
+  if (verification_) {
+    verification_->done(failure(Code::peer_lost, "the backup went away meanwhile"));
+    verification_.reset();
+  }
+  forget_peer();
+}
+
+void PrimaryRunner::forget_peer() {
+  context_.statistics.update([](SessionStatus& s) {
+    s.peer.clear();
+    s.transport.clear();
+    s.sync_round = 0;
+  });
+}
+
+void PrimaryRunner::stop_guest(const std::string& why) {
+  context_.tell(LogLevel::warning, "guest_stopped", why, {});
+  replica_.guest->destroy();
+}
+
+}  // namespace libft::session

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The epochs of a PrimaryRunner, from the pause to the release, and their verification.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "session/memory_hash.h"
+#include "session/primary_runner.h"
+
+namespace libft::session {
+
+void PrimaryRunner::checkpoint(const core::TakeCheckpoint& order) {
+  if (order.begin_hold) {
+    if (replica_.input && context_.options.redeliver_input)
+      inputs_ = std::make_unique<InputForwarder>(*replica_.input,
+                                                 own_posting_.later([this] { send_inputs(); }));
+    context_.parts.guard->beat();
+    context_.parts.guard->arm(context_.options.detector.interval *
+                              context_.options.detector.missed_max);
+  }
+  if (inputs_) inputs_->set_epoch(order.id.epoch.next());
+  const bool verify = verification_ && verification_->id.epoch.value == 0;
+  const checkpoint::CaptureOrder capture{.id = order.id,
+                                         .begin_hold = order.begin_hold,
+                                         .stay_paused = order.stay_paused || verify,
+                                         .guest_ended = order.guest_ended,
+                                         .guest_paused = owner_paused_};
+  auto captured = checkpointer_->run(capture);
+  if (!captured) {
+    perform(core_.on_capture_failed(context_.now(), order.id, captured.error().to_string()));
+    return;
+  }
+  auto* epoch = *captured;
+  if (verify) capture_for_verify(*epoch, order.stay_paused);
+  Pending pending;
+  pending.pages = epoch->pages;
+  pending.sealed_at = epoch->resumed_at;
+  pending.record = {.id = epoch->id,
+                    .paused_at = epoch->paused_at,
+                    .pages = epoch->pages.pages(),
+                    .encoded = {},
+                    .times = epoch->times};
+  if (paused_before_ != Time{}) pending.record.interval = epoch->paused_at - paused_before_;
+  const core::LastCheckpoint last{.resumed_at = epoch->resumed_at,
+                                  .stopped = epoch->times.stopped(),
+                                  .ran = pending.record.interval - epoch->times.stopped(),
+                                  .pages = epoch->pages.pages()};
+  paused_before_ = epoch->paused_at;
+  pending_.push_back(std::move(pending));
+  context_.statistics.update([](SessionStatus& s) { ++s.epochs; });
+  send_epoch(epoch);
+  perform(core_.on_captured(context_.now(), order.id, last));
+}
+
+void PrimaryRunner::send_epoch(checkpoint::CapturedEpoch* epoch) {
+  if (!connection_) {
+    checkpointer_->give_back(epoch);
+    return;
+  }
+  connection_->send([this, epoch,
+                     sent = posting_.later<EpochId, checkpoint::CapturedEpoch*,
+                                           Result<checkpoint::EncodeStatistics>, Nanos>(
+                         [this](EpochId id, checkpoint::CapturedEpoch* e,
+                                const Result<checkpoint::EncodeStatistics>& encoded, Nanos took) {
+                           on_sent(id, e, encoded, took);
+                         })](Transport& transport) -> Status {
+    const Time begun = context_.now();
+    auto encoded = encoder_->encode(*epoch, [&](auto pieces) { return transport.send(pieces); });
+    const Status status = encoded ? Status() : encoded.error();
+    sent(epoch->id, epoch, std::move(encoded), context_.now() - begun);
+    return status;
+  });
+  if (verification_ && verification_->id == epoch->id)
+    connection_->send(wire::encode(wire::Verify{verification_->id, verification_->hash},
+                                   context_.parts.guest, core_.record().generation));
+}
+
+void PrimaryRunner::send_inputs() {
+  if (!inputs_) return;
+  auto frames = inputs_->take(context_.parts.guest, core_.record().generation);
+  if (connection_ && !frames.empty()) connection_->send(std::move(frames));
+}
+
+void PrimaryRunner::on_sent(EpochId id, checkpoint::CapturedEpoch* epoch,
+                            const Result<checkpoint::EncodeStatistics>& encoded, Nanos took) {
+  checkpointer_->give_back(epoch);
+  if (!encoded) return;  // The connection breaks with the same failure.
+  context_.statistics.update([&](SessionStatus& s) {
+    s.bytes_sent += encoded->bytes;
+    s.pages_sent += encoded->pages;
+    s.pages_zero += encoded->zero;
+    s.pages_delta += encoded->delta;
+    s.pages_raw += encoded->raw;
+    s.reference_bytes = encoded->reference_bytes;
+  });
+  for (auto& pending : pending_) {
+    if (pending.record.id != id) continue;
+    pending.record.encoded = *encoded;
+    pending.record.times.replicate = took;
+    pending.sent_at = context_.now();
+    pending.sent = true;
+  }
+}
+
+void PrimaryRunner::release(const core::ReleaseOutput& order) {
+  const Time begun = context_.now();
+  if (auto status = replica_.gate->release(order.through); !status)
+    context_.tell(LogLevel::error, "error", status.within("release output").to_string(), {});
+  finish_released(order.through, context_.now() - begun);
+}
+
+void PrimaryRunner::finish_released(EpochId through, Nanos took) {
+  const Time now = context_.now();
+  while (!pending_.empty() && pending_.front().record.id <= through) {
+    auto& pending = pending_.front();
+    pending.record.held = now - pending.sealed_at;
+    pending.record.times.release = took;
+    // An acknowledgement can overtake the sender's own report; then it took no time to speak of.
+    if (pending.sent)
+      pending.record.times.acknowledge = std::max(Nanos{0}, now - took - pending.sent_at);
+    context_.statistics.add(pending.record);
+    context_.tell(LogLevel::debug, "epoch", to_string(pending.record.id), to_json(pending.record));
+    pending_.pop_front();
+  }
+}
+
+void PrimaryRunner::verify(VerifyDone done) {
+  if (!core_.is_protected() || verification_)
+    return done(failure(Code::refused, verification_ ? "a verification is under way"
+                                                     : "the guest is not protected now"));
+  verification_ = Verification{std::move(done), {}, 0};
+  perform(core_.on_output_waiting(context_.now()));  // A checkpoint soon.
+}
+
+void PrimaryRunner::capture_for_verify(const checkpoint::CapturedEpoch& epoch, bool stay_paused) {
+  verification_->id = epoch.id;
+  verification_->hash = hash_of_memory(replica_.guest->info());
+  if (stay_paused) return;
+  if (auto status = replica_.guest->resume(); !status)
+    context_.tell(LogLevel::error, "error", status.within("resume the guest").to_string(), {});
+}
+
+void PrimaryRunner::on_verify(const wire::Verify& answer) {
+  if (!verification_ || verification_->id != answer.id) return;
+  const auto& info = replica_.guest->info();
+  auto done = std::move(verification_->done);
+  const bool same = verification_->hash == answer.memory_hash;
+  const auto text =
+      fmt::format("epoch {}: {} pages, hash {:016x} here, {:016x} at the backup",
+                  to_string(answer.id), info.pages(), verification_->hash, answer.memory_hash);
+  verification_.reset();
+  done(same ? Result<std::string>(text) : failure(Code::corrupt, "the memories differ: " + text));
+}
+
+}  // namespace libft::session
