@@ -22,9 +22,9 @@ struct Arguments {
   std::string json_file;  // bench --json FILE
   std::string plan;       // doctor --plan GUEST
   int memory_mib = 1024;
-  int epochs = 0;                     // bench: 0: as many as make sense.
-  int dirty_pages_per_second = 5000;  // doctor --plan
-  int nics = 1;                       // qemu-args
+  int epochs = 0;                  // bench: 0: as many as make sense.
+  int dirty_pages_per_second = 0;  // doctor --plan; 0: not given.
+  int nics = 1;                    // qemu-args
   int timeout_ms = 30000;
 };
 

@@ -20,7 +20,14 @@ int keygen_command(const Arguments& arguments);
 int qemu_args_command(const Arguments& arguments, const Config& config);
 
 // `doctor --plan` (plan.cc): for people.
-std::string plan_text(const std::string& guest, double memory_mib, double dirty_pages_per_second,
-                      int interval_ms, int inflight, int staging_mib, int reference_mib);
+struct PlanInput {
+  std::string guest;
+  double memory_mib = 0, dirty_pages_per_second = 0;
+  bool dirty_rate_given = false;
+  int interval_ms = 0, inflight = 0, staging_mib = 0, reference_mib = 0;
+  std::string tracker;         // The one that would be used here; empty: none works.
+  double scan_ms_per_gib = 0;  // Of it, measured.
+};
+std::string plan_text(const PlanInput& input);
 
 }  // namespace libft::ftctl

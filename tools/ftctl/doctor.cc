@@ -92,6 +92,8 @@ void look_at_kernel(Findings& findings) {
   findings.fine("kernel", fmt::format("{} {}", name.sysname, name.release));
 }
 
+constexpr int kUsualDirtyPagesPerSecond = 5000;
+
 // A scan is part of each pause: at 5 ms of it a better tracker is worth a newer kernel.
 constexpr double kScanMsBearable = 5;
 
@@ -273,6 +275,26 @@ void print_json(const Findings& findings) {
   fmt::print("{}\n", list.dump(2, ' ', false, Json::error_handler_t::replace));
 }
 
+PlanInput plan_input(const Arguments& arguments, const Settings& of_guest) {
+  PlanInput input;
+  input.guest = arguments.plan;
+  input.memory_mib = arguments.memory_mib;
+  input.dirty_rate_given = arguments.dirty_pages_per_second > 0;
+  input.dirty_pages_per_second =
+      input.dirty_rate_given ? arguments.dirty_pages_per_second : kUsualDirtyPagesPerSecond;
+  input.interval_ms = of_guest.interval;
+  input.inflight = of_guest.inflight;
+  input.staging_mib = of_guest.staging_mib;
+  input.reference_mib = of_guest.reference_mib;
+  const std::vector<TrackerReport> all = trackers();
+  const auto used = std::find_if(all.begin(), all.end(), [](const auto& one) { return one.works; });
+  if (used != all.end()) {
+    input.tracker = used->name;
+    input.scan_ms_per_gib = used->scan_ms_per_gib;
+  }
+  return input;
+}
+
 }  // namespace
 
 int doctor_command(const Arguments& arguments, const Config& config) {
@@ -280,10 +302,9 @@ int doctor_command(const Arguments& arguments, const Config& config) {
   if (!settings) return print_error(settings.error());
   if (!arguments.plan.empty()) {
     const auto of_guest = config.guests.find(arguments.plan);
-    const Settings& planned = of_guest == config.guests.end() ? *settings : of_guest->second;
-    fmt::print("{}", plan_text(arguments.plan, arguments.memory_mib,
-                               arguments.dirty_pages_per_second, planned.interval, planned.inflight,
-                               planned.staging_mib, planned.reference_mib));
+    fmt::print("{}",
+               plan_text(plan_input(
+                   arguments, of_guest == config.guests.end() ? *settings : of_guest->second)));
     return kFine;
   }
   Findings findings;
