@@ -66,9 +66,33 @@ void look_at_network(Found& found, std::string_view name, const std::string& val
   }
 }
 
+// What can be seen here is refused before anything runs; what QEMU makes of -blockdev, and of files
+// that it may not write, is asked of it when it has started.
+void look_at_disk(Found& found, std::string_view name, const std::string& value) {
+  constexpr std::string_view kWritable[] = {"hda", "hdb", "hdc",      "hdd",   "fda",
+                                            "fdb", "sd",  "mtdblock", "pflash"};
+  const auto refuse = [&](std::string_view remedy) {
+    found.refusals.push_back(
+        fmt::format("-{} {}: a disk that the guest can write, and no gate covers disks yet: {}, or "
+                    "keep its data on a server",
+                    name, value, remedy));
+  };
+  if (std::find(std::begin(kWritable), std::end(kWritable), name) != std::end(kWritable))
+    return refuse("write -drive file=...,readonly=on");
+  if (name != "drive") return;
+  const Option option(value);
+  const bool has_medium = option.get("file") || option.get("file.filename") || option.get("driver");
+  const std::string given =
+      option.get("readonly").value_or(option.get("read-only").value_or("off"));
+  const bool read_only = given == "on" || given == "yes" || given == "true" || given == "y" ||
+                         option.get("media").value_or("disk") == "cdrom";
+  if (has_medium && !read_only) refuse("add readonly=on");
+}
+
 void look_at(Found& found, std::string_view name, const std::string& value) {
   look_at_memory(found, name, value);
   look_at_network(found, name, value);
+  look_at_disk(found, name, value);
   if (name == "vga" && value == "none") found.no_display_memory = true;
   if (name == "global" && value == "migration.send-configuration=off")
     found.configuration_off = true;

@@ -163,6 +163,18 @@ writable_disk() {
   protect 1
   expect_says primary "$work/disk" "writable" "readonly=on"
 }
+writable_disk_of_run() {
+  guest "${protectable[@]}"  # Somebody else's, which notices nothing.
+  printf '#!/bin/sh\ntouch "%s/started"\n' "$work" > "$work/qemu"
+  chmod +x "$work/qemu"
+  local code=0
+  here primary
+  timeout 60 "$ftctl" run "${options[@]}" -- "$work/qemu" -nodefaults \
+    -drive "file=$work/disk,format=raw,if=virtio" > "$work/primary.log" 2>&1 || code=$?
+  [ $code = 1 ] || fail "exit code $code instead of 1"
+  expect_says primary "$work/disk" "no gate covers disks" "readonly=on"
+  [ ! -e "$work/started" ] || fail "QEMU was started nevertheless"
+}
 full_state() {
   guest "${protectable[@]}"
   small_and_full

@@ -98,6 +98,25 @@ TEST_CASE("wrapping refuses everything that cannot be turned, at once") {
     CHECK_MESSAGE(refused.error().message().find(part) != std::string::npos, part);
 }
 
+TEST_CASE("wrapping refuses a disk that can be seen to be writable") {
+  const auto wrapped = [](const char* option, const char* value) {
+    return wrap_arguments({"qemu-system-x86_64", "-nodefaults", option, value},
+                          {"/run/vm/qmp", {}});
+  };
+  for (const char* value : {"file=d,if=virtio", "file=d,readonly=off", "driver=null-co"}) {
+    CAPTURE(value);
+    const auto refused = wrapped("-drive", value);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().message().find("add readonly=on") != std::string::npos);
+  }
+  for (const char* value : {"file=d,readonly=on", "file=d,read-only=yes", "file=d,readonly",
+                            "if=none,id=cd0", "file=d,media=cdrom"})
+    CHECK_MESSAGE(wrapped("-drive", value), value);
+  CHECK_FALSE(wrapped("-hda", "d"));
+  CHECK_FALSE(wrapped("--pflash", "d"));
+  CHECK(wrapped("-cdrom", "d"));
+}
+
 TEST_CASE("the standby's command line keeps the guest's devices and none of the host's paths") {
   QemuDescription description;
   description.accel = "tcg";
