@@ -136,6 +136,7 @@ class Qemu final : public QemuGuest {
   bool paused_ = false;                // Between pause() and resume().
   bool stopped_by_us_ = false;         // resume() is to set it running.
   bool standby_;                       // Not activated yet.
+  bool opened_ = false;                // open() succeeded: the process may outlive this object.
   const Say say_;
   Watcher watcher_;
   std::unique_ptr<GuestClock> clock_;  // Where the guest has a port for its agent.
@@ -148,7 +149,9 @@ Status Qemu::open() {
   FT_ASSIGN(state_, open_device_state(*process_.qmp, shape_.way));
   FT_TRY(watcher_.start());
   find_agent();
-  return standby_ ? Status() : start_clock();
+  if (!standby_) FT_TRY(start_clock());
+  opened_ = true;
+  return {};
 }
 
 void Qemu::find_agent() {
@@ -188,7 +191,8 @@ Qemu::~Qemu() {
   clock_.reset();
   if (standby_) destroy();
   watcher_.stop();
-  if (process_.child && !standby_) process_.child->detach();
+  // One that open() failed on ends with its Child: its owner was told that there is no guest.
+  if (process_.child && opened_ && !standby_) process_.child->detach();
 }
 
 Status Qemu::start_tracking() { return tracker_->start(); }
