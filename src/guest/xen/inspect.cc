@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "guest/xen/inspect.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+#include "base/bytes.h"
+#include "guest/xen/facts.h"
+
+namespace libft::xen {
+namespace {
+
+// Below the domain's folder, as libxl writes them; those with `true` belong to the guest.
+const std::pair<const char*, bool> kNodes[] = {{"memory/target", false},
+                                               {"memory/static-max", false},
+                                               {"memory/videoram", false},
+                                               {"platform", false},
+                                               {"vm-data", false},
+                                               {"cpu", false},
+                                               {"control/feature-poweroff", true},
+                                               {"control/feature-reboot", true},
+                                               {"control/feature-suspend", true},
+                                               {"data", true},
+                                               {"drivers", true},
+                                               {"feature", true},
+                                               {"attr", true}};
+
+// Of a backend: what its owner said when he made it. The rest is the two drivers' conversation.
+const std::set<std::string> kVifKeys{"mac", "bridge", "script", "ip",      "rate",
+                                     "mtu", "type",   "handle", "trusted", "vifname"};
+
+// Device kinds that libft remakes, or that need no remaking.
+const std::set<std::string> kKnownDevices{"vif", "vbd", "suspend", "console", "pci", "vtpm"};
+
+// One node and all below it.
+Status collect(XenCalls& calls, DomId domain, const std::string& path, bool guests,
+               std::vector<StoreNode>& nodes) {
+  FT_ASSIGN(const auto value, calls.read(domain_path(domain, path)));
+  if (!value) return {};
+  if (nodes.size() >= 1000) return Status(Code::exhausted, "too many nodes in xenstore");
+  nodes.push_back({path, *value, guests});
+  FT_ASSIGN(const auto names, calls.list(domain_path(domain, path)));
+  for (const std::string& name : names)
+    FT_TRY(collect(calls, domain, path + "/" + name, guests, nodes));
+  return {};
+}
+
+class Inspector {
+ public:
+  Inspector(XenCalls& calls, DomId domain) : calls_(calls), domain_(domain) {}
+
+  Result<Inspection> run() {
+    FT_ASSIGN(const auto info, calls_.domain(domain_));
+    if (!info || info->dying)
+      return failure(Code::not_found, fmt::format("there is no domain {}", domain_));
+    FT_ASSIGN(const XenVersion version, calls_.version());
+    found_.missing = check_version(version);
+    found_.shape.xen = version.text;
+    FT_TRY(names(*info));
+    if (!info->hvm) {
+      refuse(
+          "it is a PV guest, whose written pages Xen logs only with shadow paging: boot its "
+          "kernel as PVH (type=\"pvh\")");
+      return std::move(found_);
+    }
+    FT_TRY(platform(*info));
+    FT_TRY(memory(*info));
+    FT_TRY(devices());
+    FT_TRY(disks());
+    for (const auto& [node, guests] : kNodes)
+      FT_TRY(collect(calls_, domain_, node, guests, found_.shape.nodes));
+    return std::move(found_);
+  }
+
+ private:
+  void refuse(std::string why) { found_.missing.push_back(std::move(why)); }
+
+  Result<std::string> text(const std::string& path) {
+    FT_ASSIGN(auto value, calls_.read(path));
+    return value.value_or("");
+  }
+
+  Status names(const DomainInfo& info) {
+    Shape& shape = found_.shape;
+    shape.uuid = info.handle;
+    shape.emulation = info.emulation;
+    shape.misc = info.misc;
+    shape.vcpus = info.vcpus;
+    shape.max_pages = info.max_pages;
+    FT_ASSIGN(shape.name, text(domain_path(domain_, "name")));
+    if (shape.name.empty()) shape.name = fmt::format("domain-{}", domain_);
+    FT_ASSIGN(shape.type, text(fmt::format("/libxl/{}/type", domain_)));
+    if (shape.type.empty()) shape.type = info.emulation == kEmulateLapic ? "pvh" : "hvm";
+    return {};
+  }
+
+  Status platform(const DomainInfo& info) {
+    if (!info.hap) refuse("it runs without hardware-assisted paging (hap=0): start it with hap=1");
+    if (info.emulation != kEmulateLapic || found_.shape.type != "pvh")
+      refuse(
+          "it is an HVM guest: libft does not carry the state of its device model yet; boot "
+          "it as PVH (type=\"pvh\")");
+    FT_ASSIGN(found_.shape.policy, calls_.cpu_policy(domain_));
+    if (nested()) refuse("it may run guests of its own: start it with nestedhvm=0");
+    FT_ASSIGN(const std::uint64_t callback, calls_.param(domain_, kParamCallbackIrq));
+    found_.shape.cooperative = callback != 0;
+    for (const std::uint32_t index : kCarriedParams) {
+      auto value = calls_.param(domain_, index);
+      if (!value && !param_may_be_missing(index)) return value.error();
+      if (value && *value != 0) found_.params.push_back({index, *value});
+      if (value && index == kParamConsolePfn) found_.console = *value;
+      if (value && index == kParamStorePfn) found_.store = *value;
+    }
+    if (found_.store == 0) refuse("it has no page for xenstore: let xl build it");
+    const auto altp2m = calls_.param(domain_, kParamAltp2m);
+    if (altp2m && *altp2m != 0)
+      refuse("it has several views of its memory (altp2m): start it with altp2m=\"disabled\"");
+    return {};
+  }
+
+  // CPUID leaf 1 ECX bit 5 is VMX, leaf 0x80000001 ECX bit 2 is SVM. An entry of a policy is leaf,
+  // subleaf, a, b, c, d (xen/lib/x86/cpuid.h: xen_cpuid_leaf_t).
+  bool nested() const {
+    constexpr std::size_t kEntryBytes = 24;
+    const auto bytes = std::as_bytes(std::span(found_.shape.policy.leaves));
+    for (std::size_t at = 0; at + kEntryBytes <= bytes.size(); at += kEntryBytes) {
+      const auto leaf = base::load_le<std::uint32_t>(bytes.data() + at);
+      const auto c = base::load_le<std::uint32_t>(bytes.data() + at + 16);
+      if ((leaf == 1 && (c & 1u << 5) != 0) || (leaf == 0x80000001 && (c & 1u << 2) != 0))
+        return true;
+    }
+    return false;
+  }
+
+  Status memory(const DomainInfo& info) {
+    FT_ASSIGN(const std::uint64_t on_demand, calls_.pod_entries(domain_));
+    FT_ASSIGN(const std::string target, text(domain_path(domain_, "memory/target")));
+    FT_ASSIGN(const std::string maximum, text(domain_path(domain_, "memory/static-max")));
+    if (on_demand != 0 ||
+        (!target.empty() && !maximum.empty() &&
+         std::strtoull(target.c_str(), nullptr, 10) < std::strtoull(maximum.c_str(), nullptr, 10)))
+      refuse(
+          "its memory is smaller than its maximum (ballooned or populated on demand): set "
+          "memory and maxmem to the same size");
+    if (info.paged_pages != 0 || info.shared_pages != 0)
+      refuse("Xen pages or shares its memory: turn that off");
+    FT_ASSIGN(found_.shape.paging_pool_bytes, calls_.paging_pool(domain_));
+    return {};
+  }
+
+  Status devices() {
+    FT_ASSIGN(const auto kinds, calls_.list(domain_path(domain_, "device")));
+    for (const std::string& kind : kinds) {
+      FT_ASSIGN(const auto entries, calls_.list(domain_path(domain_, "device/" + kind)));
+      if (entries.empty() || kind == "suspend") continue;
+      if (kind == "pci") refuse("it has a passed-through PCI device: detach it");
+      if (kind == "vtpm") refuse("it has a virtual TPM, whose state libft does not carry");
+      if (!kKnownDevices.contains(kind))
+        refuse(
+            fmt::format("it has a device of the kind \"{}\", which libft does not remake on "
+                        "the backup: detach it",
+                        kind));
+      for (const std::string& entry : entries) FT_TRY(device(kind, entry));
+    }
+    FT_ASSIGN(const auto stub, calls_.read(domain_path(domain_, "image/device-model-domid")));
+    if (stub) refuse("its device model runs in a stub domain: start it without one");
+    FT_ASSIGN(const auto backends, calls_.list(domain_path(domain_, "backend")));
+    if (!backends.empty()) refuse("it is a driver domain: other guests' devices would go with it");
+    return {};
+  }
+
+  Status device(const std::string& kind, const std::string& entry) {
+    const std::string front = domain_path(domain_, fmt::format("device/{}/{}", kind, entry));
+    FT_ASSIGN(const std::string host, text(front + "/backend-id"));
+    if (!host.empty() && host != "0")
+      refuse(fmt::format("its device {}/{} is served by domain {} and not by dom0", kind, entry,
+                         host));
+    if (kind != "vif") return {};
+    FT_ASSIGN(const std::string back, text(front + "/backend"));
+    FT_ASSIGN(const auto keys, calls_.list(back));
+    Vif vif;
+    const auto [end, error] = std::from_chars(entry.data(), entry.data() + entry.size(), vif.index);
+    if (error != std::errc() || end != entry.data() + entry.size())
+      return Status(Code::unsupported, "a vif without a number: " + front);
+    for (const std::string& key : keys) {
+      if (!kVifKeys.contains(key)) continue;
+      FT_ASSIGN(vif.backend[key], text(back + "/" + key));
+    }
+    const std::string script = vif.value("script");
+    if (vif.value("bridge").empty() || script.substr(script.rfind('/') + 1) != "vif-bridge")
+      refuse(
+          fmt::format("its interface {} is connected by the script \"{}\": libft connects "
+                      "interfaces to bridges only (vif-bridge)",
+                      entry, script));
+    found_.shape.vifs.push_back(std::move(vif));
+    return {};
+  }
+
+  Status disks() {
+    for (const char* kind : {"vbd", "vbd3", "qdisk", "tap", "tap2"}) {
+      const std::string folder = fmt::format("/local/domain/0/backend/{}/{}", kind, domain_);
+      FT_ASSIGN(const auto entries, calls_.list(folder));
+      for (const std::string& entry : entries) {
+        FT_ASSIGN(const std::string mode, text(folder + "/" + entry + "/mode"));
+        FT_ASSIGN(const std::string dev, text(folder + "/" + entry + "/dev"));
+        refuse(
+            fmt::format("it has a {} disk ({}): libft does not hold disks at the memory's "
+                        "epoch yet; keep the root in an initramfs",
+                        mode.starts_with('w') ? "writable" : "read-only", dev));
+      }
+    }
+    return {};
+  }
+
+  XenCalls& calls_;
+  const DomId domain_;
+  Inspection found_;
+};
+
+}  // namespace
+
+std::string domain_path(DomId domain, const std::string& node) {
+  return node.empty() ? fmt::format("/local/domain/{}", domain)
+                      : fmt::format("/local/domain/{}/{}", domain, node);
+}
+
+std::vector<std::string> check_version(const XenVersion& version) {
+  if (version.major == kXenMajor && version.minor >= kXenMinorOldest &&
+      version.minor <= kXenMinorNewest)
+    return {};
+  return {fmt::format("this host runs Xen {}, and libft knows {}.{} to {}.{}: nobody has tried it",
+                      version.text, kXenMajor, kXenMinorOldest, kXenMajor, kXenMinorNewest)};
+}
+
+Result<DomId> find_domain(XenCalls& calls, const std::string& name) {
+  FT_ASSIGN(const auto ids, calls.list("/local/domain"));
+  DomId number = 0;
+  const auto parse = [](const std::string& text, DomId& into) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), into);
+    return error == std::errc() && end == text.data() + text.size();
+  };
+  for (const std::string& id : ids) {
+    FT_ASSIGN(const auto found, calls.read("/local/domain/" + id + "/name"));
+    if (found && *found == name && parse(id, number)) return number;
+  }
+  if (parse(name, number) && number != 0) {
+    FT_ASSIGN(const auto info, calls.domain(number));
+    if (info) return number;
+  }
+  return failure(Code::not_found,
+                 fmt::format("this host has no domain named \"{}\": `xl list` shows them", name));
+}
+
+Result<Inspection> inspect(XenCalls& calls, DomId domain) { return Inspector(calls, domain).run(); }
+
+}  // namespace libft::xen

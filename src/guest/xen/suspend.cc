@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "guest/xen/suspend.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "guest/xen/facts.h"
+#include "guest/xen/inspect.h"
+
+namespace libft::xen {
+namespace {
+
+using Steady = std::chrono::steady_clock;
+
+// xenstored tells of a suspended domain after some milliseconds; asking Xen costs microseconds.
+constexpr Nanos kAskXenEvery = Millis{2};
+constexpr char kReleased[] = "@releaseDomain";
+
+Result<DomainInfo> living(XenCalls& calls, DomId domain) {
+  FT_ASSIGN(const auto info, calls.domain(domain));
+  if (!info || info->dying) return failure(Code::guest_gone, "the domain was destroyed");
+  return *info;
+}
+
+}  // namespace
+
+Result<Stopped> Suspender::stop(Nanos patience) {
+  FT_ASSIGN(const DomainInfo info, living(calls_, domain_));
+  if (info.shutdown && info.reason != kShutdownSuspend) return Stopped{info, Nanos{0}, true};
+  if (cooperative_) {
+    if (info.paused)
+      return failure(Code::busy,
+                     "the guest's owner has paused it, so that it cannot suspend "
+                     "itself: `xl unpause` it");
+    return ask(patience);
+  }
+  ++intentions_.stops;
+  intentions_.pausing = true;
+  if (const Status paused = calls_.pause(domain_); !paused.ok()) {
+    // Whether it was paused is not known; one unpause too many does nothing.
+    (void)calls_.unpause(domain_);
+    intentions_.pausing = false;
+    return failure(paused);
+  }
+  return Stopped{info, Nanos{0}, false};
+}
+
+Result<Stopped> Suspender::ask(Nanos patience) {
+  if (!watching_) FT_TRY(calls_.watch(kReleased));
+  watching_ = true;
+  ++intentions_.stops;
+  intentions_.suspending = true;
+  const auto begun = Steady::now();
+  if (const Status asked = calls_.write(domain_path(domain_, "control/shutdown"), "suspend");
+      !asked.ok()) {
+    const Status undone = give_up(Millis{1000});
+    return failure(undone.ok() ? asked
+                               : Status(asked.code(), asked.message() + "; " + undone.message()));
+  }
+  auto stopped = wait_for_suspend(patience);
+  if (stopped) {
+    stopped->handshake = Steady::now() - begun;
+    return stopped;
+  }
+  if (stopped.error().code() == Code::guest_gone) return stopped;
+  const Status undone = give_up(Millis{1000});
+  if (undone.ok()) return stopped;
+  return failure(stopped.error().code(), stopped.error().message() + "; " + undone.message());
+}
+
+// One failed question to Xen does not end the wait: the guest may be suspended by now.
+Result<Stopped> Suspender::wait_for_suspend(Nanos patience) {
+  const auto deadline = Steady::now() + patience;
+  unsigned failures = 0;
+  for (;;) {
+    auto info = living(calls_, domain_);
+    if (!info && (info.error().code() == Code::guest_gone || ++failures > 2))
+      return failure(info.error());
+    if (info && info->shutdown) return Stopped{*info, Nanos{0}, info->reason != kShutdownSuspend};
+    if (Steady::now() >= deadline)
+      return failure(
+          Code::timeout,
+          fmt::format("the guest did not suspend itself within {} s: is its kernel "
+                      "alive, and does it know Xen's control/shutdown?",
+                      std::chrono::duration_cast<std::chrono::seconds>(patience).count()));
+    if (const Status waited = calls_.wait(kAskXenEvery, -1); !waited.ok() && ++failures > 2)
+      return failure(waited);
+  }
+}
+
+// Takes the question back. When the guest has read it, its answer must come, and it is set running
+// as soon as it does: here, or by Life.
+Status Suspender::give_up(Nanos patience) {
+  const std::string node = domain_path(domain_, "control/shutdown");
+  auto taken_back = calls_.replace(node, "suspend", "");
+  if (!taken_back) taken_back = calls_.replace(node, "suspend", "");
+  if (taken_back && *taken_back) {
+    intentions_.suspending = false;
+    return {};
+  }
+  const auto deadline = Steady::now() + patience;
+  while (Steady::now() < deadline) {
+    const auto info = living(calls_, domain_);
+    if (info && info->shutdown && info->reason == kShutdownSuspend) return go_on();
+    if (!info && info.error().code() == Code::guest_gone) return info.error();
+    (void)calls_.wait(kAskXenEvery, -1);
+  }
+  intentions_.answers_late = true;
+  intentions_.suspending = false;
+  return taken_back ? Status() : taken_back.error();
+}
+
+Status Suspender::go_on() {
+  if (intentions_.pausing) {
+    Status status = calls_.unpause(domain_);
+    if (!status.ok()) status = calls_.unpause(domain_);
+    if (status.ok()) intentions_.pausing = false;
+    return status;
+  }
+  FT_TRY(run());
+  // The guest runs. Without this xenstored would not tell of its next end.
+  Status told = calls_.store_resumed(domain_);
+  if (!told.ok()) told = calls_.store_resumed(domain_);
+  intentions_.suspending = false;
+  return told;
+}
+
+// Whether a call that failed did its work is looked up: a domain that runs must not be resumed.
+Status Suspender::run() {
+  Status status;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    status = calls_.resume(domain_);
+    if (status.ok()) return {};
+    const auto info = living(calls_, domain_);
+    if (info && !info->shutdown) return {};
+    if (!info && info.error().code() == Code::guest_gone) return info.error();
+  }
+  return status;
+}
+
+void Suspender::forget() {
+  if (watching_) (void)calls_.unwatch(kReleased);
+  watching_ = false;
+}
+
+}  // namespace libft::xen

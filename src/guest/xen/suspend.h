@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The Suspender stops a domain so that its state can be taken, and sets it running again: a guest
+// with PV drivers is asked to suspend itself and says when it has (the handshake), since its
+// drivers must know that they may wake up elsewhere; one without is paused. Session's thread; it
+// shares what it expects with the thread that watches the domain's life.
+#pragma once
+
+#include <atomic>
+
+#include "guest/xen/calls.h"
+#include "libft/types.h"
+
+namespace libft::xen {
+
+// What libft itself is doing to the domain, so that nobody takes it for somebody else's doing.
+struct Intentions {
+  std::atomic<bool> suspending{false};    // Asked, or suspended by us.
+  std::atomic<bool> pausing{false};       // Paused by us.
+  std::atomic<std::uint64_t> stops{0};    // How often either began.
+  std::atomic<bool> answers_late{false};  // Read our question and has not suspended itself yet.
+  std::atomic<bool> destroying{false};
+};
+
+struct Stopped {
+  DomainInfo info;         // After it stopped.
+  Nanos handshake{0};      // From the question to the guest's answer; 0 when it was not asked.
+  bool by_itself = false;  // It had shut down before.
+};
+
+class Suspender {
+ public:
+  Suspender(XenCalls& calls, DomId domain, bool cooperative, Intentions& intentions)
+      : calls_(calls), domain_(domain), cooperative_(cooperative), intentions_(intentions) {}
+
+  // On failure the guest runs, as before; one that answers after its time is set running when it
+  // does (by Life). A guest that its owner paused cannot answer: Code::busy.
+  Result<Stopped> stop(Nanos patience);
+  // REQUIRES: stop() succeeded, not by_itself.
+  Status go_on();
+  void forget();  // Tells xenstored that nothing more is to be waited for.
+
+ private:
+  Result<Stopped> ask(Nanos patience);
+  Result<Stopped> wait_for_suspend(Nanos patience);
+  Status give_up(Nanos patience);
+  Status run();
+
+  XenCalls& calls_;
+  const DomId domain_;
+  const bool cooperative_;
+  bool watching_ = false;
+  Intentions& intentions_;
+};
+
+}  // namespace libft::xen

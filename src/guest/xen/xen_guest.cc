@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "guest/xen/xen_guest.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "guest/xen/facts.h"
+#include "guest/xen/inspect.h"
+#include "guest/xen/life.h"
+#include "guest/xen/memory.h"
+#include "guest/xen/shell.h"
+#include "guest/xen/state.h"
+#include "guest/xen/suspend.h"
+#include "os/random.h"
+
+namespace libft::xen {
+namespace {
+
+constexpr std::uint64_t kTrialSlackBytes = 32u << 20;
+
+// Says in xenstore that libft logs this domain's pages, so that one that follows a libft that died
+// knows whose log, and whose suspended domain, it finds.
+std::string mark_of(DomId domain) { return fmt::format("/libft/{}", domain); }
+
+struct Parts {
+  XenOptions options;
+  std::unique_ptr<XenCalls> calls;
+  DomId domain = 0;
+  Shape shape;
+  std::vector<HvmParam> params;
+  std::vector<std::uint64_t> rings;  // Pages that dom0 writes without Xen's log knowing.
+  DomainMemory memory;
+  std::unique_ptr<Shell> shell;  // Of a standby. Goes before `calls`: see ~Xen.
+};
+
+class Xen final : public XenGuest {
+ public:
+  explicit Xen(Parts parts)
+      : parts_(std::move(parts)),
+        suspender_(*parts_.calls, parts_.domain, parts_.shape.cooperative, intentions_) {}
+  ~Xen() override;
+  Status open();
+
+  DomId domain() const override { return parts_.domain; }
+  std::vector<std::string> interfaces() const override;
+  Nanos last_handshake() const override { return handshake_; }
+
+  const GuestInfo& info() const override { return info_; }
+  void set_event_sink(std::function<void(GuestEvent)> sink) override;
+  Status start_tracking() override;
+  void stop_tracking() override;
+  Status pause() override;
+  Status resume() override;
+  Status take_written(PageSet& written) override;
+  Status save_state() override;
+  Status fetch_state(std::vector<std::byte>& state) override;
+  Status accepts(const GuestInfo& primary) const override;
+  Status probe_state(std::span<const std::byte> state) override;
+  Status trial_run(std::span<const std::byte> state) override;
+  Status load_state(std::span<const std::byte> state) override;
+  Status activate() override;
+  void destroy() override;
+  // A domain's clocks are Xen's, which go on while it is stopped.
+  Nanos clock_lag() const override { return Nanos{0}; }
+
+ private:
+  XenCalls& calls() const { return *parts_.calls; }
+  Result<DomainState> state_from(std::span<const std::byte> bytes) const;
+  Status start_life();
+  Status check_memory(std::uint64_t total_pages);
+
+  Parts parts_;
+  Intentions intentions_;
+  Suspender suspender_;
+  std::unique_ptr<Life> life_;
+  std::function<void(GuestEvent)> sink_;  // Of a standby, for the Life to come.
+  GuestInfo info_;
+  std::uint64_t page_numbers_ = 0;
+  bool tracking_ = false;
+  bool lost_written_ = false;   // A log was taken and not delivered: the next answer is all pages.
+  bool stale_ = false;          // The mappings do not show the guest's memory any more.
+  bool paused_ = false;         // Between pause() and resume().
+  bool stopped_by_us_ = false;  // resume() is to set it running.
+  Nanos handshake_{0};
+  DomainState state_;
+};
+
+// --- coming and going ---------------------------------------------------------------------------
+
+Status Xen::open() {
+  const Shape& shape = parts_.shape;
+  const std::uint64_t mib = parts_.memory.pages() * kPageBytes >> 20;
+  info_.driver = "xen";
+  info_.description =
+      fmt::format("Xen {}, {}, {} vCPU, {} MiB, {}", shape.xen, shape.type, shape.vcpus, mib,
+                  shape.cooperative ? "suspends itself" : "is paused");
+  info_.page_bytes = kPageBytes;
+  info_.vcpus = shape.vcpus;
+  info_.memory = parts_.memory.regions();
+  info_.tracker = "log-dirty";
+  info_.accelerator = "xen";
+  info_.compatibility = to_json(shape);
+  if (!info_.memory.empty()) {
+    const MemoryRegion& last = info_.memory.back();
+    page_numbers_ = last.first.value + last.bytes.size() / kPageBytes;
+  }
+  return parts_.shell ? Status() : start_life();
+}
+
+Status Xen::start_life() {
+  FT_ASSIGN(auto calls, parts_.options.open());
+  life_ = std::make_unique<Life>(std::move(calls), parts_.domain, intentions_);
+  life_->set_sink(sink_);
+  return life_->start();
+}
+
+Xen::~Xen() {
+  life_.reset();
+  if (paused_ && stopped_by_us_) (void)suspender_.go_on();
+  stop_tracking();
+  suspender_.forget();
+  parts_.memory = DomainMemory();  // A domain whose memory is mapped cannot go.
+  parts_.shell.reset();
+}
+
+std::vector<std::string> Xen::interfaces() const {
+  std::vector<std::string> names;
+  for (const Vif& vif : parts_.shape.vifs) names.push_back(interface_of(parts_.domain, vif));
+  return names;
+}
+
+void Xen::set_event_sink(std::function<void(GuestEvent)> sink) {
+  if (life_) return life_->set_sink(std::move(sink));
+  sink_ = std::move(sink);
+}
+
+void Xen::destroy() {
+  if (intentions_.destroying.exchange(true)) return;
+  tracking_ = false;
+  if (parts_.shell) return parts_.shell.reset();  // Takes all of it along.
+  (void)calls().destroy(parts_.domain);
+  (void)calls().remove(mark_of(parts_.domain));
+  forget_domain(calls(), parts_.domain, parts_.shape);
+}
+
+// --- on the primary -----------------------------------------------------------------------------
+
+Status Xen::start_tracking() {
+  FT_ASSIGN(const auto info, calls().domain(parts_.domain));
+  if (!info || info->dying) return Status(Code::guest_gone, "the domain was destroyed");
+  FT_TRY(check_memory(info->total_pages));
+  FT_ASSIGN(const auto mark, calls().read(mark_of(parts_.domain)));
+  FT_TRY(calls().write(mark_of(parts_.domain), "log-dirty"));
+  Status logs = calls().log_dirty(parts_.domain);
+  if (!logs.ok() && mark) {  // An earlier libft's, which died.
+    (void)calls().log_dirty_off(parts_.domain);
+    logs = calls().log_dirty(parts_.domain);
+  }
+  if (!logs.ok()) {
+    if (!mark) (void)calls().remove(mark_of(parts_.domain));
+    return Status(logs.code(), logs.message() + ": is the domain being migrated or saved?");
+  }
+  tracking_ = true;
+  lost_written_ = false;
+  return {};
+}
+
+void Xen::stop_tracking() {
+  if (!std::exchange(tracking_, false)) return;
+  (void)calls().log_dirty_off(parts_.domain);
+  (void)calls().remove(mark_of(parts_.domain));
+  suspender_.forget();
+}
+
+Status Xen::pause() {
+  if (paused_) return Status(Code::internal, "pause: libft has paused this domain already");
+  if (parts_.shell) return Status(Code::internal, "pause: this domain was not activated yet");
+  FT_ASSIGN(const Stopped stopped, suspender_.stop(parts_.options.suspend_patience));
+  handshake_ = stopped.handshake;
+  paused_ = true;
+  stopped_by_us_ = !stopped.by_itself;
+  if (const Status same = check_memory(stopped.info.total_pages); !same.ok()) {
+    const Status resumed = resume();
+    return resumed.ok() ? same : Status(same.code(), same.message() + "; " + resumed.message());
+  }
+  return {};
+}
+
+// More pages than are mapped: see DomainMemory.
+Status Xen::check_memory(std::uint64_t total_pages) {
+  if (total_pages != parts_.memory.pages() && !std::exchange(stale_, true) && life_)
+    life_->tell(
+        {GuestEvent::Kind::reconfigured, fmt::format("its memory changed from {} to {} pages",
+                                                     parts_.memory.pages(), total_pages)});
+  if (!stale_) return {};
+  return Status(Code::unsupported,
+                "the guest's memory is not what it was when libft took the "
+                "guest: protect it anew");
+}
+
+Status Xen::resume() {
+  if (!paused_) return Status(Code::internal, "resume: libft has not paused this domain");
+  if (stopped_by_us_) FT_TRY(suspender_.go_on());
+  paused_ = stopped_by_us_ = false;
+  return {};
+}
+
+Status Xen::take_written(PageSet& written) {
+  written.clear();
+  if (!tracking_) return Status(Code::internal, "take written pages: they are not tracked");
+  const auto bits = calls().take_dirty(parts_.domain, page_numbers_);
+  if (!bits) {
+    lost_written_ = true;  // How much of the log was cleared is not known.
+    return bits.error();
+  }
+  if (std::exchange(lost_written_, false)) {
+    parts_.memory.select_all(written);
+    return {};
+  }
+  parts_.memory.select(*bits, written);
+  for (const std::uint64_t page : parts_.rings) written.add(PageNo{page});
+  return {};
+}
+
+Status Xen::save_state() {
+  if (!paused_) return Status(Code::internal, "save_state: the domain is not paused");
+  state_.uuid = parts_.shape.uuid;
+  state_.vcpus = parts_.shape.vcpus;
+  state_.params = parts_.params;
+  FT_ASSIGN(state_.tsc, calls().tsc(parts_.domain));
+  return calls().context(parts_.domain, state_.context);
+}
+
+Status Xen::fetch_state(std::vector<std::byte>& state) {
+  if (state_.context.empty()) return Status(Code::internal, "fetch_state: nothing was saved");
+  encode(state_, state);
+  return {};
+}
+
+// --- on the backup ------------------------------------------------------------------------------
+
+Status Xen::accepts(const GuestInfo& primary) const {
+  if (primary.driver != "xen")
+    return Status(Code::refused, fmt::format("the primary's guest is of the driver \"{}\", this "
+                                             "host's of \"xen\"",
+                                             primary.driver));
+  FT_ASSIGN(const Shape theirs, shape_from_json(primary.compatibility));
+  const Shape& ours = parts_.shape;
+  std::string differs;
+  const auto compare = [&](std::string_view what, const auto& there, const auto& here) {
+    if (there != here) differs += fmt::format("; {} is {} there and {} here", what, there, here);
+  };
+  compare("Xen's minor", minor_of(theirs.xen), minor_of(ours.xen));
+  compare("the domain", to_string(theirs.uuid), to_string(ours.uuid));
+  compare("the number of vCPUs", theirs.vcpus, ours.vcpus);
+  compare("the number of pages", primary.pages(), info_.pages());
+  if (theirs.policy != ours.policy) differs += "; the CPU policy is another";
+  if (runs_of(primary) != runs_of(info_)) differs += "; the memory lies elsewhere";
+  if (theirs.vifs != ours.vifs) differs += "; the network interfaces are others";
+  if (differs.empty()) return {};
+  return Status(Code::refused, "this host cannot continue the guest" + differs);
+}
+
+Result<DomainState> Xen::state_from(std::span<const std::byte> bytes) const {
+  FT_ASSIGN(DomainState state, decode(bytes));
+  if (state.uuid != parts_.shape.uuid || state.vcpus != parts_.shape.vcpus)
+    return failure(Code::corrupt, "the state is of another domain");
+  return state;
+}
+
+Status Xen::probe_state(std::span<const std::byte> state) {
+  FT_ASSIGN(const DomainState decoded, state_from(state));
+  Shape shape = parts_.shape;
+  shape.vifs.clear();
+  shape.nodes.clear();
+  FT_TRY(os::random_bytes(shape.uuid));
+  FT_ASSIGN(const auto shell, Shell::build(calls(), shape, {}, shape.name + "--ft-try"));
+  return shell->load(decoded, nullptr).within("try the state in a throw-away domain");
+}
+
+Status Xen::trial_run(std::span<const std::byte> state) {
+  FT_ASSIGN(const DomainState decoded, state_from(state));
+  FT_ASSIGN(const std::uint64_t free, calls().free_bytes());
+  const std::uint64_t needed =
+      info_.pages() * kPageBytes + parts_.shape.paging_pool_bytes + kTrialSlackBytes;
+  if (free < needed)
+    return Status(Code::exhausted,
+                  fmt::format("a copy of the guest needs {} MiB, and Xen has {} MiB free: the "
+                              "state was loaded at the first synchronisation, but not run",
+                              needed >> 20, free >> 20));
+  Shape shape = parts_.shape;
+  shape.vifs.clear();
+  FT_TRY(os::random_bytes(shape.uuid));
+  const auto runs = runs_of(info_);
+  FT_ASSIGN(const auto shell, Shell::build(calls(), shape, runs, shape.name + "--ft-trial"));
+  FT_ASSIGN(const auto memory, DomainMemory::map(calls(), shell->domain(), runs));
+  for (std::size_t i = 0; i < info_.memory.size(); ++i)
+    std::memcpy(memory.regions()[i].bytes.data(), info_.memory[i].bytes.data(),
+                info_.memory[i].bytes.size());
+  FT_TRY(shell->load(decoded, &memory));
+  const Status ran = shell->try_out();
+  return ran.within("run a copy of the guest");
+}
+
+Status Xen::load_state(std::span<const std::byte> state) {
+  if (!parts_.shell) return Status(Code::internal, "load_state: this domain is no standby");
+  FT_ASSIGN(DomainState decoded, state_from(state));
+  FT_TRY(parts_.shell->load(decoded, &parts_.memory).within("load the domain's state"));
+  parts_.params = std::move(decoded.params);
+  parts_.rings.clear();
+  for (const HvmParam& param : parts_.params)
+    if (param.index == kParamStorePfn || param.index == kParamConsolePfn)
+      parts_.rings.push_back(param.value);
+  return {};
+}
+
+// The announcement is a courtesy to switches; the guest's own driver says the same when it is
+// connected again.
+Status Xen::activate() {
+  if (!parts_.shell) return Status(Code::internal, "activate: this domain is no standby");
+  FT_TRY(parts_.shell->run(parts_.shape.name));
+  parts_.shell.reset();
+  for (const Vif& vif : parts_.shape.vifs)
+    (void)parts_.options.network->announce(vif.value("bridge"), vif.value("mac"));
+  return start_life();
+}
+
+}  // namespace
+
+// --- opening ------------------------------------------------------------------------------------
+
+namespace {
+
+Result<std::unique_ptr<XenGuest>> assemble(Parts parts) {
+  auto guest = std::make_unique<Xen>(std::move(parts));
+  FT_TRY(guest->open());
+  return guest;
+}
+
+// A libft that died may have left it suspended: its mark is there.
+Status wake_if_left_suspended(XenCalls& calls, DomId domain) {
+  FT_ASSIGN(const auto info, calls.domain(domain));
+  FT_ASSIGN(const auto mark, calls.read(mark_of(domain)));
+  if (!info || !info->shutdown || info->reason != kShutdownSuspend || !mark) return {};
+  FT_TRY(calls.resume(domain));
+  return calls.store_resumed(domain);
+}
+
+// A peer's description is not believed before it was looked at.
+Status check_runs(const GuestInfo& primary, const Shape& shape) {
+  std::uint64_t end = 0, pages = 0;
+  for (const PageRun& run : runs_of(primary)) {
+    if (run.count == 0 || run.first.value < end || run.count > shape.max_pages ||
+        run.first.value > (std::uint64_t{1} << 36))
+      return Status(Code::corrupt, "the primary's memory map is none");
+    end = run.first.value + run.count;
+    pages += run.count;
+  }
+  if (pages == 0 || pages > shape.max_pages)
+    return Status(Code::corrupt, "the primary has more memory than its limit");
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<XenGuest>> XenGuest::attach(const std::string& name, XenOptions options) {
+  Parts parts;
+  FT_ASSIGN(parts.calls, options.open());
+  parts.options = std::move(options);
+  FT_ASSIGN(parts.domain, find_domain(*parts.calls, name));
+  FT_TRY(wake_if_left_suspended(*parts.calls, parts.domain));
+  FT_ASSIGN(Inspection found, inspect(*parts.calls, parts.domain));
+  if (!found.missing.empty())
+    return failure(Code::unsupported, fmt::format("domain {} cannot be protected: {}", name,
+                                                  fmt::join(found.missing, "; ")));
+  parts.shape = std::move(found.shape);
+  parts.params = std::move(found.params);
+  for (const std::uint64_t page : {found.store, found.console})
+    if (page != 0) parts.rings.push_back(page);
+  FT_ASSIGN(const auto runs, find_memory(*parts.calls, parts.domain));
+  FT_ASSIGN(parts.memory, DomainMemory::map(*parts.calls, parts.domain, runs));
+  FT_ASSIGN(const auto info, parts.calls->domain(parts.domain));
+  if (!info || info->total_pages != parts.memory.pages())
+    return failure(Code::unsupported,
+                   fmt::format("Xen counts {} pages of domain {}, and libft sees {}: its memory "
+                               "changes, or a part of it is hidden",
+                               info ? info->total_pages : 0, name, parts.memory.pages()));
+  return assemble(std::move(parts));
+}
+
+Result<std::unique_ptr<XenGuest>> XenGuest::build_standby(const GuestInfo& primary,
+                                                          XenOptions options) {
+  if (primary.driver != "xen")
+    return failure(Code::refused, fmt::format("the primary's guest is of the driver \"{}\": this "
+                                              "standby continues Xen domains",
+                                              primary.driver));
+  Parts parts;
+  FT_ASSIGN(parts.calls, options.open());
+  parts.options = std::move(options);
+  FT_ASSIGN(parts.shape, shape_from_json(primary.compatibility));
+  FT_TRY(check_runs(primary, parts.shape));
+  FT_ASSIGN(const XenVersion version, parts.calls->version());
+  if (const auto unknown = check_version(version); !unknown.empty())
+    return failure(Code::unsupported, unknown.front());
+  if (version.minor != minor_of(parts.shape.xen))
+    return failure(Code::refused,
+                   fmt::format("the primary runs Xen {}, this host {}: a domain's state is that "
+                               "of one minor; use the same on both",
+                               parts.shape.xen, version.text));
+  const auto runs = runs_of(primary);
+  FT_ASSIGN(parts.shell, Shell::build(*parts.calls, parts.shape, runs, parts.shape.name + "--ft"));
+  parts.domain = parts.shell->domain();
+  FT_TRY(parts.shell->plug_in(*parts.options.network));
+  FT_ASSIGN(parts.memory, DomainMemory::map(*parts.calls, parts.domain, runs));
+  return assemble(std::move(parts));
+}
+
+}  // namespace libft::xen
