@@ -35,8 +35,8 @@ std::vector<std::string> GuestImage::qemu_arguments(const std::string& address_a
                       observer_address)};
 }
 
-Result<GuestImage> make_guest(const std::string& script, const std::string& folder,
-                              Nanos patience) {
+Result<std::string> run_image_script(const std::string& script, const std::string& folder,
+                                     Nanos patience) {
   const os::ScopedFd printed(::memfd_create("ft-lab-guest", MFD_CLOEXEC));
   const os::ScopedFd complaints(::memfd_create("ft-lab-guest", MFD_CLOEXEC));
   os::ChildOptions options;
@@ -49,10 +49,15 @@ Result<GuestImage> make_guest(const std::string& script, const std::string& fold
     return content_of(fmt::format("/proc/self/fd/{}", fd.get()));
   };
   if (!end.clean()) {
-    return failure(Code::unsupported, fmt::format("make the lab's guest: {}: {}",
-                                                  os::to_string(end), text(complaints)));
+    return failure(Code::unsupported,
+                   fmt::format("{}: {}: {}", script, os::to_string(end), text(complaints)));
   }
-  const std::string made = first_line_of(text(printed));
+  return first_line_of(text(printed));
+}
+
+Result<GuestImage> make_guest(const std::string& script, const std::string& folder,
+                              Nanos patience) {
+  FT_ASSIGN(const std::string made, run_image_script(script, folder, patience));
   return GuestImage{made + "/vmlinuz", made + "/initrd.img",
                     first_line_of(content_of(made + "/cmdline"))};
 }
