@@ -19,6 +19,7 @@ namespace {
 
 constexpr int kLookEveryMs = 200;
 constexpr Nanos kHandOverPatience = std::chrono::seconds{30};
+constexpr std::chrono::seconds kStoreEvery{1};
 
 unsigned terminal_columns() {
   winsize size{};
@@ -165,9 +166,34 @@ void Daemon::look_at(Served& served) {
   }
 }
 
-// For a restarted ftctl: from the moment at which this replica is the owner.
+// For a restarted ftctl: from the moment at which this replica is the owner. What could not be
+// written is tried again: space is freed, and until then an ftctl that dies leaves a guest that its
+// successor does not know.
 void Daemon::store(Served& served, const SessionStatus& status) {
   if (served.stored && served.stored->self == status.self) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (served.store_failed && now < served.store_again_at) return;
+  const GuestState state = state_of(served, status);
+  const Status wrote = write_state(state_dir_, state);
+  // Also when the new one is missing: a file that names an earlier life of the guest that runs
+  // would make a successor stop it as one that lost.
+  if (served.stored) remove_state(state_dir_, *std::exchange(served.stored, std::nullopt));
+  if (!wrote) {
+    served.store_again_at = now + kStoreEvery;
+    if (std::exchange(served.store_failed, true)) return;
+    log_.write(LogLevel::warning, served.guest.name(),
+               fmt::format("a restarted ftctl will not find the guest: {}; remedy: free space in "
+                           "{}, or choose another folder with --state-dir",
+                           wrote.message(), state_dir_));
+    return;
+  }
+  if (std::exchange(served.store_failed, false)) {
+    log_.write(LogLevel::info, served.guest.name(), "a restarted ftctl will find the guest again");
+  }
+  served.stored = state;
+}
+
+GuestState Daemon::state_of(const Served& served, const SessionStatus& status) const {
   const GuestProcess process = host_.process(served.guest);
   GuestState state;
   state.name = served.guest.name();
@@ -178,14 +204,7 @@ void Daemon::store(Served& served, const SessionStatus& status) {
   state.qmp = process.qmp;
   state.argv = process.argv;
   state.spec = served.settings.guest;
-  if (const Status wrote = write_state(state_dir_, state); !wrote) {
-    log_.write(LogLevel::warning, served.guest.name(),
-               fmt::format("a restarted ftctl will not find the guest: {}; remedy: free space in "
-                           "{}, or choose another folder with --state-dir",
-                           wrote.message(), state_dir_));
-  }
-  if (served.stored) remove_state(state_dir_, *served.stored);
-  served.stored = state;
+  return state;
 }
 
 void Daemon::finish(Served& served, int code, const std::string& why) {
@@ -217,6 +236,15 @@ int Daemon::result() const {
   return worst;
 }
 
+void Daemon::say_what_stays(const Served& served) {
+  const pid_t pid = host_.process(served.guest).process.pid;
+  std::string what = "the guest lived in this process and ends with it";
+  if (pid > 0) what = fmt::format("the guest runs on as process {} without a network; ", pid);
+  if (pid > 0 && served.stored) what += "`ftctl protect` with the same options takes it up again";
+  if (pid > 0 && !served.stored) what += "`ftctl protect` will not know it: end that process first";
+  log_.write(LogLevel::warning, served.guest.name(), what);
+}
+
 // The guest's frames pass through this process, so that its network stops when this process ends.
 // Therefore a protected guest is moved to its backup first. One without a backup runs on, unheard,
 // until the next `ftctl protect` finds it by its state file.
@@ -243,14 +271,7 @@ int Daemon::leave() {
     if (::read(signals_.get(), &again, sizeof again) == sizeof again) break;  // Impatient: at once.
   }
   for (const Served& served : served_) {
-    if (served.end || !served.was_primary) continue;
-    log_.write(
-        LogLevel::warning, served.guest.name(),
-        served.stored && served.stored->guest.pid > 0
-            ? fmt::format("the guest runs on as process {} without a network; `ftctl protect` "
-                          "with the same options takes it up again",
-                          served.stored->guest.pid)
-            : std::string("the guest lived in this process and ends with it"));
+    if (!served.end && served.was_primary) say_what_stays(served);
   }
   return result();
 }

@@ -4,6 +4,7 @@
 // The main thread calls everything; control requests come on threads of the ControlServer.
 #pragma once
 
+#include <chrono>
 #include <cstdio>
 #include <list>
 #include <memory>
@@ -46,7 +47,9 @@ class Daemon {
     std::unique_ptr<Session> session;
     Switchboard* switchboard = nullptr;
     std::unique_ptr<std::FILE, Closer> epochs_log;
-    std::optional<GuestState> stored;
+    std::optional<GuestState> stored;  // What the state file says, once it is written.
+    bool store_failed = false;
+    std::chrono::steady_clock::time_point store_again_at{};
     bool was_primary = false;
     std::atomic<bool> handing_over = false;  // On purpose: that it is fenced then is success.
     bool told_failed = false;
@@ -59,6 +62,8 @@ class Daemon {
   void take_event(Served& served, const SessionEvent& event);
   void look_at(Served& served);
   void store(Served& served, const SessionStatus& status);
+  GuestState state_of(const Served& served, const SessionStatus& status) const;
+  void say_what_stays(const Served& served);
   void finish(Served& served, int code, const std::string& why);
   void show_progress();
   bool all_ended() const;

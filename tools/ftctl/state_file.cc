@@ -126,9 +126,11 @@ Status write_state(const std::string& directory, const GuestState& state) {
                   {"spec", state.spec}};
   const std::string file = file_of(directory, state);
   const std::string fresh = file + ".new";
-  FT_TRY(write_and_sync(fresh, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
-  if (::rename(fresh.c_str(), file.c_str()) != 0) return system_error(file);
-  return {};
+  Status wrote =
+      write_and_sync(fresh, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  if (wrote.ok() && ::rename(fresh.c_str(), file.c_str()) != 0) wrote = system_error(file);
+  if (!wrote.ok()) ::unlink(fresh.c_str());  // Half a file helps nobody and takes space.
+  return wrote;
 }
 
 void remove_state(const std::string& directory, const GuestState& state) {

@@ -181,6 +181,12 @@ full_state() {
   state=$work/small protecting
   state=$work/small
   expect_says primary "No space left" "restarted ftctl will not find the guest" "free space"
+  rm "$work/small/full"
+  expect_says primary "a restarted ftctl will find the guest again"
+  kill -9 "$primary"
+  wait "$primary" 2> /dev/null || true
+  protecting
+  expect_says primary "process $guest"
 }
 full_arbiter() {
   guest "${protectable[@]}"
