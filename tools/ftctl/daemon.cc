@@ -144,8 +144,11 @@ void Daemon::look_at(Served& served) {
     case Role::primary:
       served.was_primary = true;
       store(served, status);
+      forget_earlier(served, status);
       return;
-    case Role::backup: return;
+    case Role::backup:
+      if (status.state == "in_sync") forget_earlier(served, status);
+      return;
     case Role::ended: finish(served, kFine, "the guest ended"); return;
     case Role::fenced:
       if (served.handing_over) {
@@ -191,6 +194,13 @@ void Daemon::store(Served& served, const SessionStatus& status) {
     log_.write(LogLevel::info, served.guest.name(), "a restarted ftctl will find the guest again");
   }
   served.stored = state;
+}
+
+// The record names this replica, or the one that it is in sync with, and so no life that is over:
+// from here on what those left decides nothing any more.
+void Daemon::forget_earlier(Served& served, const SessionStatus& status) {
+  if (std::exchange(served.forgot_earlier, true)) return;
+  remove_dead_states(state_dir_, served.guest.name(), status.self);
 }
 
 GuestState Daemon::state_of(const Served& served, const SessionStatus& status) const {

@@ -53,6 +53,7 @@ class Daemon {
     bool was_primary = false;
     std::atomic<bool> handing_over = false;  // On purpose: that it is fenced then is success.
     bool told_failed = false;
+    bool forgot_earlier = false;
     std::optional<int> end;  // The exit code, once there is nothing more to serve.
   };
 
@@ -62,6 +63,7 @@ class Daemon {
   void take_event(Served& served, const SessionEvent& event);
   void look_at(Served& served);
   void store(Served& served, const SessionStatus& status);
+  void forget_earlier(Served& served, const SessionStatus& status);
   GuestState state_of(const Served& served, const SessionStatus& status) const;
   void say_what_stays(const Served& served);
   void finish(Served& served, int code, const std::string& why);

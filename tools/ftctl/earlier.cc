@@ -17,6 +17,10 @@ Decision refuse(Decision decision, Code code, const std::string& cause, const st
   return decision;
 }
 
+bool is_same(const ProcessId& a, const ProcessId& b) {
+  return a.pid == b.pid && a.start_ticks == b.start_ticks;
+}
+
 Decision new_life(Decision decision, const OwnershipRecord& record) {
   decision.kind = Decision::Kind::new_life;
   decision.from = record.owner;
@@ -72,8 +76,12 @@ Decision owned_elsewhere(const std::string& guest, Decision decision, bool own_l
 Decision decide(const std::string& guest, const std::vector<Remains>& remains,
                 const ReadAnswer& answer, bool anew) {
   Decision decision;
+  // The dead owner's file stays until a new life has won the record: until then it alone tells this
+  // host that the owner cannot come back.
+  const bool may_be_owner = answer.outcome == ReadAnswer::Outcome::found && !answer.record.ended;
   for (const Remains& one : remains) {
-    if (!one.guest_lives) decision.discard.push_back(one.state);
+    const bool owner = may_be_owner && one.state.self == answer.record.owner;
+    if (!one.guest_lives && !owner) decision.discard.push_back(one.state);
   }
   if (answer.outcome == ReadAnswer::Outcome::unknown) {
     return refuse(
@@ -91,7 +99,10 @@ Decision decide(const std::string& guest, const std::vector<Remains>& remains,
   });
   const bool owned_here = owner != remains.end();
   for (const Remains& one : remains) {
-    const bool is_owner = one.state.self == record.owner && !record.ended;
+    // By its process: an ftctl that died between storing its life and forgetting the one that it
+    // had taken up again leaves two files of one guest.
+    const bool is_owner =
+        owned_here && !record.ended && is_same(one.state.guest, owner->state.guest);
     if (one.guest_lives && !is_owner) decision.stop.push_back(one.state);
   }
   if (record.ended) return new_life(std::move(decision), record);

@@ -153,6 +153,16 @@ std::vector<GuestState> read_states(const std::string& directory, const std::str
   return states;
 }
 
+void remove_dead_states(const std::string& directory, const std::string& guest,
+                        const Incarnation& self) {
+  std::vector<std::string> unreadable;  // Whoever starts next is told of them.
+  for (const GuestState& state : read_states(directory, guest, unreadable)) {
+    const bool somebody_lives =
+        alive(state.guest) || (alive(state.ftctl) && state.ftctl.pid != ::getpid());
+    if (!(state.self == self) && !somebody_lives) remove_state(directory, state);
+  }
+}
+
 Status ensure_state_dir(const std::string& directory) {
   std::error_code error;
   const fs::path parent = fs::path(directory).parent_path();

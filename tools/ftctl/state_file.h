@@ -44,6 +44,12 @@ void remove_state(const std::string& directory, const GuestState& state);
 std::vector<GuestState> read_states(const std::string& directory, const std::string& guest,
                                     std::vector<std::string>& notes);
 
+// Removes what is left of lives of the guest that are over: neither the guest's process nor the
+// ftctl that wrote the file is there any more. For whoever knows that the record names none of
+// them: the owner, or a backup in sync with it. `self` is the life of whoever calls.
+void remove_dead_states(const std::string& directory, const std::string& guest,
+                        const Incarnation& self);
+
 // Makes the directory, mode 0700, and refuses one that belongs to somebody else.
 Status ensure_state_dir(const std::string& directory);
 

@@ -86,6 +86,14 @@ TEST_CASE("the guest died here, unprotected: a new life") {
   const auto decision = decide("web", {remains(kMine, false)}, record(kMine, {kMine}), false);
   CHECK(decision.kind == Kind::new_life);
   CHECK(decision.from == kMine);
+  CHECK(decision.discard.empty());  // A start that fails later must find it again.
+}
+
+TEST_CASE("two files of one process are one guest, which its owner keeps") {
+  const auto decision =
+      decide("web", {remains(kOther, true), remains(kMine, true)}, record(kMine, {kMine}), false);
+  CHECK(decision.kind == Kind::reattach);
+  CHECK(decision.stop.empty());
 }
 
 TEST_CASE("the guest died here, but a backup holds its state: only --anew gives that up") {
@@ -129,6 +137,33 @@ TEST_CASE("a state file comes back as it was written, and a broken one is named"
   std::filesystem::resize_file(read[0].file, 10);
   CHECK(read_states(folder, "web", notes).empty());
   CHECK(notes.size() == 1);
+  std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("of the lives that are over nothing stays, of those that are not everything") {
+  char name[] = "/tmp/ftctl-state-XXXXXX";
+  const std::string folder = ::mkdtemp(name);
+  GuestState state;
+  state.name = "web";
+  const auto write = [&](std::uint8_t number, const ProcessId& ftctl, const ProcessId& guest) {
+    state.self = incarnation("a", number);
+    state.ftctl = ftctl;
+    state.guest = guest;
+    REQUIRE(write_state(folder, state));
+  };
+  const ProcessId parent = process_of(::getppid());
+  write(1, this_process(), {});  // Ours.
+  write(2, {}, {});              // Over.
+  write(3, {}, parent);          // Its guest lives on.
+  write(4, parent, {});          // Its ftctl does: a guest in memory.
+  state.name = "db";
+  write(5, {}, {});
+  remove_dead_states(folder, "web", incarnation("a", 1));
+  std::vector<std::string> notes;
+  const auto left = read_states(folder, "web", notes);
+  CHECK(left.size() == 3);
+  for (const GuestState& one : left) CHECK(!(one.self == incarnation("a", 2)));
+  CHECK(read_states(folder, "db", notes).size() == 1);
   std::filesystem::remove_all(folder);
 }
 

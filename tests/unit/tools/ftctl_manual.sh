@@ -53,6 +53,16 @@ is b primary || fail "it does not own the guest"
 tells b promoted || fail "no event says so"
 [ "$("$ftctl" status web --state-dir "$folder/b" >/dev/null 2>&1; echo $?)" = 3 ] ||
   fail "alone, it must not call itself protected"
+
+# What the dead life left on host a stays while the record there names it, and goes once it does not.
+"$ftctl" standby $common --host a --peer "127.0.0.1:$other" --listen "tcp:127.0.0.1:$port" \
+  --state-dir "$folder/a" >"$folder/a2.log" 2>&1 & again=$!
+pids="$pids $again"
+eventually "$ftctl" status web --state-dir "$folder/a"
+nothing_left() { ! ls "$folder/$1"/*.guest.json; }
+eventually nothing_left a
+kill -9 "$again"
+wait "$again" 2>/dev/null
 "$ftctl" stop --state-dir "$folder/b" || fail "stop"
 wait "$backup" || fail "stop ends ftctl in order"
-echo "protected; alone, it waited; told to, it took over"
+echo "protected; alone, it waited; told to, it took over; nothing of the dead life was left"
