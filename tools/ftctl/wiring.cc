@@ -26,6 +26,7 @@
 #include "transport/transports.h"
 #include "wiring_memory.h"
 #include "wiring_qemu.h"
+#include "wiring_xen.h"
 
 namespace libft::ftctl {
 
@@ -221,12 +222,16 @@ Result<Replica> RealHost::remember(const GuestId& guest, Result<OpenedQemu> open
 Result<Replica> RealHost::open_guest(const Settings& settings, const GuestId& guest,
                                      const GuestSource& source) {
   if (is_memory_guest(source.spec)) return open_memory_guest(source.spec);
+  if (is_xen_guest(source.spec))
+    return open_xen(settings, guest, source.spec, this->guard(guest), log_);
   return remember(guest, open_qemu(settings, guest, source, this->guard(guest), log_));
 }
 
 Result<Replica> RealHost::open_standby(const Settings& settings, const GuestId& guest,
                                        const GuestInfo& primary) {
   if (primary.driver == "memory") return open_memory_standby(primary);
+  if (primary.driver == "xen")
+    return open_xen_standby(settings, guest, primary, this->guard(guest), log_);
   return remember(guest,
                   open_qemu_standby(settings, guest, primary, ++lives_, this->guard(guest), log_));
 }
