@@ -39,6 +39,7 @@ Status hosts_work(XenPair& pair) {
     if (info.find("xen_version            : 4.17") == info.npos) {
       return Status(Code::corrupt, "not the Xen that was built: " + info);
     }
+    FT_ASSIGN(const auto client, pair.host(side).run("ping -c 1 -W 10 10.77.0.100", seconds(30)));
   }
   FT_ASSIGN(const auto ping, pair.host(Side::a).run("ping -c 1 -W 10 xen2", seconds(30)));
   FT_ASSIGN(const auto guests, pair.host(Side::a).run("xl list guest", seconds(30)));
