@@ -38,6 +38,8 @@ const Key kKeys[] = {
     {"log-file", &S::log_file, "Append the log to this file too", 0, 0, true},
     {"manual-failover", &S::manual_failover, "Take over only when somebody says `ftctl failover`"},
     {"fixed", &S::fixed, "A checkpoint every --interval, whatever the guest does"},
+    {"no-redeliver-input", &S::no_redeliver_input,
+     "Do not deliver again, after a failover, what came in since the restored epoch"},
     {"insecure", &S::insecure, "Talk to a peer on another host without a key"},
     {"anew", &S::anew, "Start a guest whose record names another life of it: that one is given up"},
     {"verbose", &S::verbose, "Log everything, each epoch too", 0, 0, true},

@@ -34,6 +34,7 @@ struct Settings {
   std::string log_file;
   bool manual_failover = false;
   bool fixed = false;
+  bool no_redeliver_input = false;
   bool insecure = false;
   bool anew = false;
   bool verbose = false;

@@ -84,7 +84,7 @@ Result<std::unique_ptr<output::FramesGate>> open_gate(const Settings& settings,
 
 Result<OpenedQemu> opened(std::unique_ptr<output::FramesGate> gate,
                           Result<std::unique_ptr<qemu::QemuGuest>> guest, const std::string& qmp,
-                          Log& log) {
+                          const Settings& settings, Log& log) {
   if (!guest) return failure(std::move(guest.error()));
   const pid_t pid = (*guest)->pid();
   for (const std::string& note : (*guest)->tracker_notes()) log.write(LogLevel::info, "qemu", note);
@@ -95,7 +95,9 @@ Result<OpenedQemu> opened(std::unique_ptr<output::FramesGate> gate,
   auto arguments = qemu::command_line_of(pid);
   OpenedQemu result;
   result.process = {process_of(pid), qmp, arguments ? *arguments : Arguments{}};
-  InputTap* const input = gate.get();
+  // Without the tap a primary forwards nothing and a backup delivers nothing, whatever its peer
+  // says.
+  InputTap* const input = settings.no_redeliver_input ? nullptr : gate.get();
   result.replica = Replica{std::move(gate), std::move(*guest), input};
   return result;
 }
@@ -143,7 +145,7 @@ class QemuOpener {
     FT_ASSIGN(auto gate,
               open_gate(settings_, options.paths.nics, output::GateStart::held, guard_, log_));
     return opened(std::move(gate), qemu::QemuGuest::start(description, options), options.paths.qmp,
-                  log_);
+                  settings_, log_);
   }
 
   Result<OpenedQemu> wrap(const Arguments& command) {
@@ -158,7 +160,7 @@ class QemuOpener {
     FT_ASSIGN(auto gate,
               open_gate(settings_, options.paths.nics, output::GateStart::held, guard_, log_));
     return opened(std::move(gate), qemu::QemuGuest::start(arguments, options), options.paths.qmp,
-                  log_);
+                  settings_, log_);
   }
 
   Result<OpenedQemu> attach(const Attachment& to) {
@@ -169,7 +171,8 @@ class QemuOpener {
     options.say = say();
     FT_ASSIGN(auto gate,
               open_gate(settings_, options.paths.nics, output::GateStart::held, guard_, log_));
-    return opened(std::move(gate), qemu::QemuGuest::attach(to.pid, options), to.qmp, log_);
+    return opened(std::move(gate), qemu::QemuGuest::attach(to.pid, options), to.qmp, settings_,
+                  log_);
   }
 
   Result<OpenedQemu> standby(const GuestInfo& primary, unsigned serial) {
@@ -183,7 +186,7 @@ class QemuOpener {
     FT_ASSIGN(auto gate, open_gate(settings_, options.arguments.paths.nics,
                                    output::GateStart::standby, guard_, log_));
     return opened(std::move(gate), qemu::QemuGuest::start_standby(primary, options),
-                  options.arguments.paths.qmp, log_);
+                  options.arguments.paths.qmp, settings_, log_);
   }
 
  private:

@@ -175,6 +175,28 @@ writable_disk_of_run() {
   expect_says primary "$work/disk" "no gate covers disks" "readonly=on"
   [ ! -e "$work/started" ] || fail "QEMU was started nevertheless"
 }
+taken_over() { # [OPTIONS...] of the standby: the primary and its guest die, the backup goes on.
+  guest "${protectable[@]}"
+  protecting
+  standing_by "$@"
+  eventually 90 is_protected || fail "the guest is not protected"
+  kill -9 "$primary" "$guest"
+  expect_says backup "promoted"
+  guest=$(grep -o 'process [0-9]*: QEMU' "$work/backup.log" | tail -n 1 | grep -o '[0-9]*')
+}
+input_again() {
+  taken_over
+  expect_says backup "input_redelivered"
+}
+take_over_is_done() {  # Its duration is known only after what was kept has been delivered.
+  "$ftctl" status --json --state-dir "$work/backup" 2> /dev/null |
+    grep -Eq '"takeover_ms": ?[0-9.]*[1-9]'
+}
+no_input_again() {
+  taken_over --no-redeliver-input
+  eventually 60 take_over_is_done || fail "the take-over does not end"
+  ! says backup "input_redelivered" || fail "input is delivered again nevertheless"
+}
 full_state() {
   guest "${protectable[@]}"
   small_and_full

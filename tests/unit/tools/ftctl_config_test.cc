@@ -83,6 +83,19 @@ TEST_CASE("a configuration that was asked for must be there") {
   CHECK(load_config("/nonexistent/ftctl.json", false));
 }
 
+TEST_CASE("input is delivered again unless somebody says no") {
+  const auto config =
+      parse_config(R"({"guests": {"web": {"no_redeliver_input": true}, "db": {}}})", "f.json");
+  REQUIRE(config);
+  CHECK(config->guests.at("web").no_redeliver_input);
+  CHECK_FALSE(config->guests.at("db").no_redeliver_input);
+  Arguments arguments;
+  arguments.given["no-redeliver-input"];
+  const auto settings = settings_for(arguments, *config, "db");
+  REQUIRE(settings);
+  CHECK(settings->no_redeliver_input);
+}
+
 TEST_CASE("the command line wins over the configuration") {
   const auto config = parse_config(R"({"guests": {"web": {"interval": 10}}})", "f.json");
   REQUIRE(config);
