@@ -3,10 +3,7 @@
 // client outside reaches, a host's death, and nothing left of it all.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 
 #include "lab/xen/pair.h"
@@ -16,22 +13,6 @@ using namespace libft::lab;
 using std::chrono::seconds;
 
 namespace {
-
-[[noreturn]] void skip(const std::string& reason) {
-  std::printf("skipped: %s\n", reason.c_str());
-  std::fflush(stdout);
-  std::_Exit(77);
-}
-
-XenLab find_lab() {
-  if (::access("/dev/net/tun", R_OK | W_OK) != 0) {
-    skip("/dev/net/tun is not there or not open to this user");
-  }
-  auto lab = XenLab::find(FT_LAB_CACHE, FT_LAB_RUNS);
-  if (!lab) skip("no image for the Xen lab: " + lab.error().message());
-  if (const Status root = become_namespace_root(); !root.ok()) skip(root.message());
-  return std::move(*lab);
-}
 
 Status hosts_work(XenPair& pair) {
   for (const Side side : {Side::a, Side::b}) {
@@ -75,7 +56,7 @@ Status death_is_seen(XenPair& pair) {
 }  // namespace
 
 TEST_CASE("two Xen hosts, a guest, a client outside, and the end of it") {
-  const XenLab lab = find_lab();
+  const XenLab lab = XenLab::find_or_skip(FT_LAB_FOLDER);
   std::string folder;
   const Status done = attempt_on_pairs(lab, "boot", XenGuest{}, [&](XenPair& pair) -> Status {
     folder = pair.folder();

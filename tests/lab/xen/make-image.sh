@@ -163,11 +163,11 @@ rm -rf "$root"/usr/share/{zoneinfo,perl*,python3,iso-codes} "$root"/boot
 (cd "$root/usr/share/qemu" && rm -f skiboot.lid openbios-* opensbi-* palcode* s390* slof.bin hppa* \
   npcm* u-boot* QEMU,* bamboo* canyon*)
 
-make_root() { mke2fs -q -t ext4 -O ^has_journal -m 0 -L dom0 -d "$root" "$stage/root.ext4" 1G; }
+make_root() { mke2fs -q -t ext4 -O ^has_journal -m 0 -L dom0 -d "$root" "$stage/root.ext4" 1G > "$work/mke2fs.log"; }
 # Owned by root in the image, whoever builds it.
 if [ "$(id -u)" = 0 ]; then make_root; else
   export -f make_root
-  export root stage
+  export root stage work
   unshare -r bash -c make_root
 fi
 

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 
 #include "lab/guest_image.h"
@@ -62,6 +63,22 @@ bool until(Nanos patience, const std::function<bool()>& done) {
 Result<XenLab> XenLab::find(const std::string& cache, const std::string& runs) {
   FT_ASSIGN(std::string image, run_image_script(FT_MAKE_XEN_IMAGE, cache, kImageTime));
   return XenLab{std::move(image), runs};
+}
+
+XenLab XenLab::find_or_skip(const std::string& folder) {
+  const auto skip = [](const std::string& reason) {
+    fmt::print("skipped: {}\n", reason);
+    std::fflush(stdout);
+    std::_Exit(77);
+  };
+  if (::access("/dev/net/tun", R_OK | W_OK) != 0) {
+    skip("/dev/net/tun is not there or not open to this user");
+  }
+  const char* cache = std::getenv("LIBFT_CACHE");
+  auto lab = find(cache != nullptr && *cache == '/' ? cache : folder, folder + "/runs");
+  if (!lab) skip("no image for the Xen lab: " + lab.error().message());
+  if (const Status root = become_namespace_root(); !root.ok()) skip(root.message());
+  return std::move(*lab);
 }
 
 Result<std::unique_ptr<XenPair>> XenPair::create(const XenLab& lab, const std::string& name) {

@@ -23,6 +23,9 @@ struct XenLab {
 
   // REQUIRES: called before become_namespace_root(). The first time it downloads packages.
   static Result<XenLab> find(const std::string& cache, const std::string& runs);
+  // For a test: the cache that $LIBFT_CACHE names, else `folder`. Ends the process with exit code
+  // 77 and the reason where this machine cannot run the lab.
+  static XenLab find_or_skip(const std::string& folder);
 };
 
 class XenPair {

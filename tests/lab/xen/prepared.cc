@@ -13,6 +13,7 @@
 #include "base/checksum.h"
 #include "lab/xen/pair.h"
 #include "os/real_clock.h"
+#include "os/thread.h"
 
 namespace libft::lab {
 namespace {
@@ -132,8 +133,13 @@ Result<std::unique_ptr<XenPair>> prepared_pair(const XenLab& lab, const std::str
   }
   Stopwatch watch;
   FT_ASSIGN(auto pair, XenPair::create(lab, name));
-  FT_TRY(pair->host(Side::a).restore(a, XenHost::Use::run));
-  FT_TRY(pair->host(Side::b).restore(b, XenHost::Use::run));
+  Status other;
+  auto restored = os::start_thread(
+      "ft-lab-restore", [&] { other = pair->host(Side::b).restore(b, XenHost::Use::run); });
+  const Status first = pair->host(Side::a).restore(a, XenHost::Use::run);
+  restored.join();
+  FT_TRY(first);
+  FT_TRY(other);
   if (guest) FT_TRY(pair->wait_for_redis(seconds(60)));
   watch.say("two hosts restored");
   return pair;
