@@ -42,3 +42,12 @@ find_package(OpenSSL REQUIRED)
 find_package(CURL REQUIRED)
 find_package(CLI11 REQUIRED)
 find_library(XXHASH_LIBRARY xxhash REQUIRED)
+
+# Found, not required: without it the `plug` gate is left out.
+find_package(PkgConfig)
+if(PKG_CONFIG_FOUND)
+  pkg_check_modules(LIBNL_ROUTE IMPORTED_TARGET libnl-route-3.0)
+endif()
+if(NOT TARGET PkgConfig::LIBNL_ROUTE)
+  message(STATUS "no libnl-route-3-dev: libft is built without the plug gate")
+endif()
