@@ -187,7 +187,7 @@ Status apply_given(const Arguments& arguments, Settings& settings) {
 }
 
 bool is_spec(const std::string& guest) {
-  return guest.starts_with("qemu:") || guest.starts_with("memory:");
+  return guest.starts_with("qemu:") || guest.starts_with("xen:") || guest.starts_with("memory:");
 }
 
 }  // namespace
@@ -204,8 +204,9 @@ Result<Settings> settings_for(const Arguments& arguments, const Config& config,
     for (const auto& [name, unused] : config.guests) names.push_back(name);
     return failure(with_remedy(
         Code::not_found, fmt::format("no guest {} in {}", guest, arguments.config),
-        names.empty() ? "name it by its specification: qemu:FILE.json or qemu:pid=N,qmp=PATH"
-                      : fmt::format("did you mean `{}`?", nearest(guest, names))));
+        names.empty()
+            ? "name it by its specification: qemu:FILE.json, qemu:pid=N,qmp=PATH or xen:NAME"
+            : fmt::format("did you mean `{}`?", nearest(guest, names))));
   }
   FT_TRY(apply_given(arguments, settings));
   if (settings.state_dir.empty()) settings.state_dir = default_state_dir();

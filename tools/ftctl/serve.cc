@@ -28,6 +28,9 @@ Result<GuestId> name_of(Settings& settings) {
     settings.name =
         std::filesystem::path(settings.guest.substr(settings.guest.find(':') + 1)).stem();
   }
+  if (settings.name.empty() && settings.guest.starts_with("xen:")) {
+    settings.name = settings.guest.substr(settings.guest.find(':') + 1);
+  }
   if (settings.name.empty()) {
     return failure(with_remedy(Code::invalid, "the guest has no name", "give it one with --name"));
   }
@@ -192,7 +195,7 @@ Result<std::vector<Wanted>> wanted_guests(const Arguments& arguments, const Conf
   if (names.empty()) {
     return failure(
         with_remedy(Code::invalid, "no guest was named",
-                    "ftctl protect qemu:FILE.json, qemu:pid=N,qmp=PATH, or a name in the "
+                    "ftctl protect qemu:FILE.json, qemu:pid=N,qmp=PATH, xen:NAME, or a name in the "
                     "configuration"));
   }
   std::vector<Wanted> all;
