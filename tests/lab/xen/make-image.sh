@@ -27,7 +27,7 @@ dom0_packages=(
   libxendevicemodel1 libxenevtchn1 libxenforeignmemory1 libxengnttab1 libxenhypfs1 libxenstore4
 )
 # Needed by nothing that runs here, and large.
-left_out='^(iso-codes|ipxe-qemu|perl.*|libperl.*|udev|adduser|passwd|debconf|usrmerge|dpkg)$'
+left_out='^(iso-codes|perl.*|libperl.*|udev|adduser|passwd|debconf|usrmerge|dpkg)$'
 hypervisor=xen-hypervisor-4.17-amd64
 dom0_modules=(
   virtio_pci virtio_blk virtio_net ext4 xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs
@@ -150,6 +150,9 @@ cp "$stage/vmlinuz" "$root/guest/vmlinuz"   # HVM takes no other form.
 
 # --- dom0's root.
 mkdir -p "$root"/{dev,proc,sys,run,tmp,root,lab,var/lib/xen,var/lib/xenstored,var/log/xen}
+rm -rf "$root"/var/{run,lock}
+ln -s ../run "$root/var/run"
+ln -s ../run/lock "$root/var/lock"
 install -m 755 "$here/dom0/init" "$root/lab/init"
 install -m 755 "$here/dom0/command" "$root/lab/command"
 ln -sf gawk "$root/usr/bin/awk"

@@ -97,10 +97,20 @@ Status SavedHosts::make_missing() {
   return {};
 }
 
+// A failure keeps what the hosts can tell about it.
+Status explained(XenPair& pair, Status done) {
+  if (!done.ok()) {
+    pair.keep_folder();
+    pair.collect_logs();
+    fmt::print("logs are in {}\n", pair.folder());
+  }
+  return done;
+}
+
 Status SavedHosts::make_pair() {
   Stopwatch watch;
   FT_ASSIGN(const auto pair, XenPair::create(lab_, "save-pair"));
-  FT_TRY(pair->boot());
+  FT_TRY(explained(*pair, pair->boot()));
   watch.say("two hosts booted");
   FT_TRY(pair->host(Side::a).save(a_));
   FT_TRY(pair->host(Side::b).save(b_));
@@ -113,7 +123,7 @@ Status SavedHosts::make_guest() {
   FT_ASSIGN(const auto pair, XenPair::create(lab_, "save-guest"));
   FT_TRY(pair->host(Side::a).restore(a_, XenHost::Use::save_again));
   watch.say("host a restored");
-  FT_TRY(pair->create_guest(Side::a, *guest_));
+  FT_TRY(explained(*pair, pair->create_guest(Side::a, *guest_)));
   watch.say(fmt::format("guest {} created, its Redis answers", to_string(guest_->kind)));
   FT_TRY(pair->host(Side::a).save(with_guest_));
   watch.say("host a saved");
