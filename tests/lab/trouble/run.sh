@@ -100,6 +100,7 @@ protect() {
 # protecting [OPTIONS...]: goes on in the background. Sets $primary and $address.
 protecting() {
   here primary
+  : > "$work/primary.log"  # Here: what an earlier one said must not be taken for this one's words.
   "$ftctl" protect "qemu:pid=$guest,qmp=$qmp" "${options[@]}" "$@" > "$work/primary.log" 2>&1 &
   primary=$!
   pids+=("$primary")
