@@ -51,7 +51,7 @@ bool applies(const Key& key, Takes takes) {
     case Takes::client: return client;
     case Takes::doctor: return client || option == "arbiter" || option == "tap";
     case Takes::primary: return option != "guest" && option != "peer";
-    case Takes::backup: return option != "guest" && option != "anew";
+    case Takes::backup: return option != "guest" && option != "anew" && option != "resume";
   }
   return false;
 }

@@ -42,6 +42,8 @@ const Key kKeys[] = {
      "Do not deliver again, after a failover, what came in since the restored epoch"},
     {"insecure", &S::insecure, "Talk to a peer on another host without a key"},
     {"anew", &S::anew, "Start a guest whose record names another life of it: that one is given up"},
+    {"resume", &S::resume,
+     "Set the guest running if it stands still when it is taken up (ftctl was killed in a pause)"},
     {"verbose", &S::verbose, "Log everything, each epoch too", 0, 0, true},
     {"interval", &S::interval, "Milliseconds between checkpoints while no output waits", 1, 60000},
     {"floor", &S::floor, "Shortest run, in milliseconds, between two pauses", 1, 60000},

@@ -37,6 +37,7 @@ struct Settings {
   bool no_redeliver_input = false;
   bool insecure = false;
   bool anew = false;
+  bool resume = false;
   bool verbose = false;
   int interval = 25;
   int floor = 4;

@@ -171,8 +171,9 @@ class QemuOpener {
     options.say = say();
     FT_ASSIGN(auto gate,
               open_gate(settings_, options.paths.nics, output::GateStart::held, guard_, log_));
-    return opened(std::move(gate), qemu::QemuGuest::attach(to.pid, options), to.qmp, settings_,
-                  log_);
+    auto guest = qemu::QemuGuest::attach(to.pid, options);
+    if (guest && (*guest)->stands_still()) FT_TRY(wake(**guest));
+    return opened(std::move(gate), std::move(guest), to.qmp, settings_, log_);
   }
 
   Result<OpenedQemu> standby(const GuestInfo& primary, unsigned serial) {
@@ -190,6 +191,19 @@ class QemuOpener {
   }
 
  private:
+  // Whose stop it was nobody can tell any more, and what its owner stopped stays stopped.
+  Status wake(qemu::QemuGuest& guest) {
+    if (!settings_.resume) {
+      log_.write(
+          LogLevel::warning, guest_.name(),
+          "the guest stands still: its owner stopped it, or ftctl was killed while it had it "
+          "stopped for a checkpoint; remedy: if it is to run, end this ftctl and start it "
+          "again with --resume");
+      return {};
+    }
+    log_.write(LogLevel::info, guest_.name(), "the guest stood still and is set running");
+    return guest.set_running();
+  }
   qemu::Say say() const {
     return [&log = log_](const std::string& text) { log.write(LogLevel::warning, "qemu", text); };
   }

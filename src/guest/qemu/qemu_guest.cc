@@ -94,6 +94,11 @@ class Qemu final : public QemuGuest {
   pid_t pid() const override { return process_.pid; }
   const std::vector<std::string>& tracker_notes() const override { return tracker_notes_; }
 
+  bool stands_still() const override {
+    return !standby_ && !paused_ && !process_.life->runs() && !process_.life->ended();
+  }
+  Status set_running() override;
+
   const GuestInfo& info() const override { return info_; }
   void set_event_sink(std::function<void(GuestEvent)> sink) override {
     watcher_.set_sink(std::move(sink));
@@ -267,6 +272,14 @@ Status Qemu::resume() {
   if (resumed) return {};
   process_.life->cancel_expectations();
   return with_last_words(resumed.error());
+}
+
+Status Qemu::set_running() {
+  if (!stands_still()) return {};
+  process_.life->expect_resume();
+  auto running = process_.qmp->execute("cont", Json::object(), kCommandTimeout);
+  watcher_.wake();
+  return running ? Status() : with_last_words(running.error()).within("set the guest running");
 }
 
 Status Qemu::accepts(const GuestInfo& primary) const {

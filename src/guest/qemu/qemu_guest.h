@@ -53,6 +53,13 @@ class QemuGuest : public Guest {
   // corrected: a line each, for the log.
   virtual const std::vector<std::string>& tracker_notes() const = 0;
 
+  // Neither runs nor has ended, and libft did not pause it. Right after attach(): its owner stopped
+  // it, or a libft that died had it stopped for a checkpoint. QEMU cannot tell which, so that only
+  // the owner can say that it is to run.
+  virtual bool stands_still() const = 0;
+  // Sets such a guest running; nothing to do for others.
+  virtual Status set_running() = 0;
+
   // clock_lag() is what is left of it after the guest's agent was told the time; this is the sum of
   // all of libft's stops since it holds the guest. What the guest's monotonic clock lost stays
   // lost.

@@ -2,6 +2,7 @@
 // Attaching to a QEMU that somebody else started; promotion, and being the next primary.
 #include <fmt/format.h>
 
+#include <atomic>
 #include <cstdio>
 
 #include "guest/qemu/qmp.h"
@@ -86,6 +87,30 @@ TEST_CASE("attach, without the preload object: another tracker, and why" *
   CHECK(second.error().code() == Code::busy);
   guest->reset();
   CHECK_FALSE(process.wait(Nanos{0}));  // The guest survives libft.
+}
+
+TEST_CASE("a guest that stands still when it is taken up runs when its owner says so" *
+          doctest::skip(!test::qemu_is_there())) {
+  const test::Folder folder;
+  auto arguments =
+      qemu::arguments_for(test::tiny_description(folder), test::tiny_options(folder).paths);
+  REQUIRE(arguments);
+  arguments->emplace_back("-S");
+  os::Child process = run(*arguments);
+  wait_for_monitor(folder / "qmp");
+  auto guest = qemu::QemuGuest::attach(process.pid(), test::tiny_options(folder));
+  REQUIRE_MESSAGE(guest, guest.error().to_string());
+  std::atomic<int> told = 0;
+  (*guest)->set_event_sink([&](const GuestEvent&) { ++told; });
+  CHECK((*guest)->stands_still());
+  REQUIRE((*guest)->pause().ok());  // A checkpoint leaves it as it is.
+  REQUIRE((*guest)->resume().ok());
+  CHECK((*guest)->stands_still());
+  CHECK(test::word_at(**guest, test::kCountAt) == 0);
+  REQUIRE((*guest)->set_running().ok());
+  CHECK(test::counts_on(**guest));
+  CHECK_FALSE((*guest)->stands_still());
+  CHECK(told == 0);  // libft did it: no event of somebody else's.
 }
 
 TEST_CASE("a promoted guest can be protected again" * doctest::skip(!test::qemu_is_there())) {

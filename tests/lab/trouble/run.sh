@@ -199,6 +199,16 @@ no_input_again() {
   eventually 60 take_over_is_done || fail "the take-over does not end"
   ! says backup "input_redelivered" || fail "input is delivered again nevertheless"
 }
+killed_in_pause() {
+  guest "${protectable[@]}" -S  # As a checkpoint whose ftctl was killed leaves it.
+  protecting
+  expect_says primary "the guest stands still" "--resume"
+  [ "$(steps_of "$guest")" -eq 0 ] || fail "ftctl set a guest running that its owner may have stopped"
+  kill -9 "$primary"
+  wait "$primary" 2> /dev/null || true
+  protecting --resume
+  expect_says primary "is set running"
+}
 full_state() {
   guest "${protectable[@]}"
   small_and_full
