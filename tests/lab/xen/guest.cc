@@ -47,12 +47,14 @@ std::optional<GuestKind> guest_kind_from(std::string_view name) {
 std::string xl_config(const XenGuest& guest) {
   const bool hvm = guest.kind == GuestKind::hvm || guest.kind == GuestKind::hvm_bare;
   const char* second = guest.kind == GuestKind::pvh_2vif ? ", 'mac=00:16:3e:77:01:10'" : "";
-  std::string text = fmt::format(
-      "name = \"{}\"\ntype = \"{}\"\nmemory = {}\nmaxmem = {}\nvcpus = {}\n"
-      "kernel = \"/guest/{}\"\nramdisk = \"/guest/initrd.img\"\nextra = \"{}\"\n"
+  std::string text =
+      fmt::format("name = \"{}\"\ntype = \"{}\"\nmemory = {}\nmaxmem = {}\nvcpus = {}\n",
+                  guest.name, hvm ? "hvm" : "pvh", guest.memory_mib, guest.memory_mib,
+                  guest.kind == GuestKind::pvh_2vcpu ? 2 : 1);
+  text += fmt::format(
+      "kernel = \"/guest/{}\"\nramdisk = \"/guest/{}\"\nextra = \"{}\"\n"
       "vif = ['mac=00:16:3e:77:00:10{}'{}]\n",
-      guest.name, hvm ? "hvm" : "pvh", guest.memory_mib, guest.memory_mib,
-      guest.kind == GuestKind::pvh_2vcpu ? 2 : 1, hvm ? "vmlinuz" : "vmlinux",
+      hvm ? "vmlinuz" : "vmlinux", hvm ? "initrd.img.gz" : "initrd.img",
       kernel_arguments(guest.kind), guest.kind == GuestKind::hvm_bare ? ",model=e1000" : "",
       second);
   if (hvm) text += "vga = \"none\"\nvnc = 0\nsdl = 0\nusb = 0\nacpi = 1\n";

@@ -26,6 +26,7 @@ using std::chrono::seconds;
 constexpr Nanos kImageTime = seconds(900);
 constexpr Nanos kBootTime = seconds(240);
 constexpr Nanos kCreateTime = seconds(180);
+constexpr Nanos kGuestTime = seconds(900);  // An HVM guest needs minutes: docs/XEN.md.
 
 Result<std::string> new_folder(const XenLab& lab, const std::string& name) {
   std::error_code error;
@@ -118,7 +119,7 @@ Status XenPair::create_guest(Side side, const XenGuest& guest) {
   if (!put) return put.error();
   auto created = host(side).run("xl create " + file, kCreateTime);
   if (!created) return created.error();
-  return wait_for_redis(seconds(400)).within("guest " + guest.name);
+  return wait_for_redis(kGuestTime).within("guest " + guest.name);
 }
 
 Status XenPair::wait_for_redis(Nanos patience) {
