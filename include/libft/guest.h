@@ -32,6 +32,7 @@ struct GuestInfo {
   std::vector<MemoryRegion> memory;
   std::string tracker;       // How written pages are found: "userfaultfd", "soft-dirty", "compare", ...
   std::string accelerator;   // "kvm", "tcg", "none"
+  bool cooperative = false;  // Stands still only with its own help: see prepare_pause().
   // What a backup must have in common with the primary: versioned machine type, device list, ROM
   // blocks, hypervisor version. JSON; opaque to everybody but the driver.
   std::string compatibility;
@@ -72,7 +73,14 @@ class Guest {
   virtual Status start_tracking() = 0;
   virtual void stop_tracking() = 0;
 
-  // Stops all virtual CPUs and waits until devices are quiet.
+  // Asks a cooperative guest to stand still, which takes it from milliseconds to a minute; meanwhile
+  // it runs. `ready` is called once, from any thread: ok when pause() now returns at once, else why
+  // the guest does not; then it runs as before. A guest that was asked and is not paused when its
+  // driver is destroyed is left running.
+  virtual void prepare_pause(std::function<void(Status)> ready) { ready({}); }
+
+  // Stops all virtual CPUs and waits until devices are quiet. Without prepare_pause(), a cooperative
+  // guest is asked here, and waited for.
   // On failure the guest is running, as before the call. REQUIRES: libft did not pause it already.
   // A guest that its owner paused stays as it is: pause() succeeds, and resume() leaves it paused.
   virtual Status pause() = 0;

@@ -116,6 +116,7 @@ struct SessionStatus {
   std::uint64_t sync_pages_sent = 0, sync_pages_total = 0;
   std::uint64_t bytes_sent = 0, bytes_received = 0;
   std::uint64_t pages_sent = 0, pages_zero = 0, pages_delta = 0, pages_raw = 0;
+  Percentiles handshake_ms;             // Of a cooperative guest: from the wish to the pause.
   Percentiles pause_ms, capture_ms, seal_ms, resume_ms, replicate_ms, acknowledge_ms, release_ms;
   Percentiles stopped_ms;               // pause + capture + seal + resume
   Percentiles output_held_ms;           // From the seal of an epoch to its release.

@@ -40,10 +40,6 @@ Primary::Primary(Incarnation self, OwnershipRecord record, Epoch next, PrimaryOp
 
 // --- what is known ------------------------------------------------------------------------------
 
-std::uint32_t Primary::inflight() const {
-  return static_cast<std::uint32_t>(captured_.value - acknowledged_.value);
-}
-
 bool Primary::checkpointing() const {
   return !final_ && (state_ == PrimaryState::joining || state_ == PrimaryState::adding ||
                      state_ == PrimaryState::protecting);
@@ -64,6 +60,7 @@ Time Primary::wake_at() const {
     at = std::min(at, handed_over_at_ + options_.handover_patience);
   if (state_ == PrimaryState::protecting && !peer_connected_)
     at = std::min(at, disconnected_at_ + options_.reconnect_patience);
+  if (state_ == PrimaryState::syncing) at = std::min(at, progress_at_ + options_.sync_patience);
   if (awaits_ack()) at = std::min(at, progress_at_ + ack_limit());
   if (checkpointing() && room())
     at = std::min(at, next_checkpoint(options_.interval, last_, output_waiting_));
@@ -136,6 +133,15 @@ void Primary::maybe_checkpoint(Time now, Actions& actions) {
   if (now >= next_checkpoint(options_.interval, last_, output_waiting_)) take(actions, order);
 }
 
+// A checkpoint that was ordered for a backup that left may still be under way: the guest was asked
+// to stand still, and answers when it likes.
+void Primary::begin_joining(Actions& actions) {
+  join_next_ = capturing_;
+  if (capturing_) return;
+  first_ = issued_.next();
+  take(actions, {.id = {record_.generation, issued_.next()}, .begin_hold = true});
+}
+
 void Primary::release(Actions& actions) {
   if (confirm_ || attempt_ || releasable_ <= released_) return;
   released_ = releasable_;
@@ -196,6 +202,8 @@ void Primary::forget_peer() {
   unprotect_wanted_ = false;
   switch_wanted_ = false;
   acknowledged_ = captured_;
+  in_flight_.clear();
+  join_next_ = false;
   released_ = {record_.generation, captured_};  // The gate is open: everything is out.
   releasable_ = released_;
   confirm_ = false;
@@ -245,7 +253,7 @@ void Primary::settle_final(Actions& actions) {
 
 // Our own swap landed.
 void Primary::definite(Time now, Actions& actions) {
-  older_ = {record_.generation, capturing_ ? captured_.next() : captured_};
+  older_ = {record_.generation, capturing_ ? issued_ : captured_};
   record_ = attempt_->to;
   attempt_.reset();
   ask_at_.reset();

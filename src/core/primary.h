@@ -23,10 +23,10 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/action.h"
 #include "core/interval.h"
@@ -59,6 +59,8 @@ struct PrimaryOptions {
   // to connect anew. Bytes that never arrive whole make no noise of their own.
   Nanos ack_patience = Millis{2000};
   Nanos ack_patience_a_page = std::chrono::microseconds{80};  // 50 MB/s of raw 4 KiB pages.
+  // How long the first synchronisation may stand still: nothing sent, and a device state not tried.
+  Nanos sync_patience = Millis{60000};
   // This long without an event means that this replica stood still and may have been replaced: the
   // arbiter is asked before anything more is released. The detector's limit.
   Nanos stall_limit = Millis{150};
@@ -77,7 +79,7 @@ class Primary {
   Epoch newest_captured() const { return captured_; }
   Epoch newest_acknowledged() const { return acknowledged_; }
   EpochId newest_released() const { return released_; }
-  std::uint32_t inflight() const;
+  std::uint32_t inflight() const { return static_cast<std::uint32_t>(in_flight_.size()); }
   // It stood still and has not yet heard from the arbiter that it still owns the guest.
   bool must_confirm() const { return confirm_; }
   // When to call on_tick at the latest.
@@ -94,6 +96,7 @@ class Primary {
   // --- events; each returns what is to be done, in order -----------------------------------
   Actions on_tick(Time now);
   Actions on_backup(Time now, const wire::Hello& hello);  // Welcomed and connected.
+  Actions on_sync_progress(Time now);                     // Some of the image was sent.
   Actions on_sync_converged(Time now);                    // Next: the checkpoint that completes it.
   Actions on_disconnected(Time now, const std::string& why);  // The connection; not yet the peer.
   Actions on_suspected(Time now, const std::string& why);     // The detector's.
@@ -122,6 +125,7 @@ class Primary {
   void observe(Time now);
   void maybe_checkpoint(Time now, Actions& actions);
   void take(Actions& actions, TakeCheckpoint order);
+  void begin_joining(Actions& actions);
   void release(Actions& actions);
   EpochId as_captured(Epoch epoch) const;
   bool awaits_ack() const;
@@ -151,10 +155,12 @@ class Primary {
   EpochId older_;                  // The newest epoch ordered before the record last changed.
   Epoch first_;                    // Completes the image of the backup that is joining.
   Epoch issued_;                   // The newest number given to a checkpoint.
-  Epoch captured_, acknowledged_;  // acknowledged_: under any generation; only for the window.
+  Epoch captured_, acknowledged_;  // acknowledged_: under any generation.
+  std::vector<Epoch> in_flight_;   // Captured, not acknowledged. Numbers of failed captures lack.
   EpochId released_, releasable_;  // releasable_: acknowledged under the record's generation.
   std::optional<Epoch> final_;     // The last epoch before a hand-over or the guest's end.
   bool capturing_ = false;         // A TakeCheckpoint is being done.
+  bool join_next_ = false;         // When that is done: the checkpoint that completes the image.
   LastCheckpoint last_;
   bool output_waiting_ = false;
 

@@ -23,6 +23,10 @@ Actions Primary::on_tick(Time now) {
     remove_peer(actions, "the backup did not reconnect in time");
     return actions;
   }
+  if (state_ == PrimaryState::syncing && now - progress_at_ >= options_.sync_patience) {
+    go_solo(actions, "the first synchronisation stands still");
+    return actions;
+  }
   const bool unheard = state_ == PrimaryState::handing_over && guest_lost_ && peer_connected_ &&
                        now - handed_over_at_ >= options_.handover_patience;
   if (ack_overdue(now) || unheard) {
@@ -54,6 +58,7 @@ Actions Primary::on_backup(Time now, const wire::Hello& hello) {
     peer_ = hello.backup;
     peer_connected_ = true;
     state_ = PrimaryState::syncing;
+    progress_at_ = now;
     actions.push_back(Tell{"syncing", to_string(*peer_)});
     actions.push_back(BeginSync{});
     return actions;
@@ -65,7 +70,8 @@ Actions Primary::on_backup(Time now, const wire::Hello& hello) {
     ask_to_take_over(actions, hello.newest_complete.epoch);
     return actions;
   }
-  acknowledged_ = captured_;  // Nothing is in flight on the new connection.
+  acknowledged_ = captured_;
+  in_flight_.clear();  // Nothing is on the new connection.
   output_waiting_ = output_waiting_ || released_.epoch < captured_;
   actions.push_back(Tell{"reconnected", to_string(hello.newest_complete)});
   if (captured_.value - hello.newest_complete.epoch.value >= options_.epochs_held_max) {
@@ -89,13 +95,18 @@ Actions Primary::on_backup(Time now, const wire::Hello& hello) {
   return actions;
 }
 
+Actions Primary::on_sync_progress(Time now) {
+  observe(now);
+  if (state_ == PrimaryState::syncing) progress_at_ = now;
+  return {};
+}
+
 Actions Primary::on_sync_converged(Time now) {
   Actions actions;
   observe(now);
   if (state_ != PrimaryState::syncing) return actions;
   state_ = PrimaryState::joining;
-  first_ = issued_.next();
-  take(actions, {.id = {record_.generation, issued_.next()}, .begin_hold = true});
+  begin_joining(actions);
   return actions;
 }
 
@@ -143,6 +154,8 @@ Actions Primary::on_captured(Time now, EpochId id, LastCheckpoint last) {
   pages_awaited_ += last.pages;
   last_ = last;
   captured_ = id.epoch;
+  if (peer_) in_flight_.push_back(id.epoch);
+  if (join_next_) begin_joining(actions);
   return actions;
 }
 
@@ -153,7 +166,9 @@ Actions Primary::on_capture_failed(Time now, EpochId id, const std::string& why)
   final_.reset();
   last_.resumed_at = now;  // Tried again after an interval.
   actions.push_back(Tell{"checkpoint_failed", fmt::format("epoch {}: {}", to_string(id), why)});
-  if (state_ == PrimaryState::joining && captured_ < first_) {
+  if (join_next_) {
+    begin_joining(actions);
+  } else if (state_ == PrimaryState::joining && captured_ < first_) {
     go_solo(actions, why);
   } else if (guest_ended_ && state_ == PrimaryState::protecting) {
     // Its last output cannot be covered by an epoch any more. Once the record says that the guest
@@ -180,6 +195,7 @@ Actions Primary::on_ack(Time now, EpochId id) {
     pages_awaited_ = last_.pages;  // The newest is on its way; what was before it has arrived.
   }
   acknowledged_ = std::max(acknowledged_, id.epoch);
+  std::erase_if(in_flight_, [&](Epoch epoch) { return epoch <= id.epoch; });
   if (id.generation != record_.generation) return actions;  // Covers nothing under this one.
   if (state_ == PrimaryState::joining && id.epoch >= first_) {
     attempt(actions, PrimaryState::adding, successor(true, false));

@@ -96,14 +96,16 @@ void PrimaryRunner::perform_one(const core::Action& action) {
         } else if constexpr (std::is_same_v<What, core::DropPeer>) {
           drop_peer(what.why);
         } else if constexpr (std::is_same_v<What, core::TakeCheckpoint>) {
-          checkpoint(what);
+          begin_checkpoint(what);
         } else if constexpr (std::is_same_v<What, core::ReleaseOutput>) {
           release(what);
         } else if constexpr (std::is_same_v<What, core::OpenOutput>) {
+          ++gate_turns_;
           context_.parts.guard->arm(Nanos{0});
           told(gate.open(), "open the gate");
           finish_released({core_.record().generation, core_.newest_captured()}, Nanos{0});
         } else if constexpr (std::is_same_v<What, core::DiscardOutput>) {
+          ++gate_turns_;
           gate.discard();
         } else if constexpr (std::is_same_v<What, core::ResumeGuest>) {
           told(replica_.guest->resume(), "resume the guest");

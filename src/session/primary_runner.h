@@ -63,7 +63,11 @@ class PrimaryRunner {
 
   void perform(core::Actions actions);
   void perform_one(const core::Action& action);
-  void checkpoint(const core::TakeCheckpoint& order);
+  using Still = std::function<void(const Status&, Nanos handshake)>;
+  void when_still(Still then);
+  void let_run();
+  void begin_checkpoint(const core::TakeCheckpoint& order);
+  void checkpoint(const core::TakeCheckpoint& order, Nanos handshake);
   void capture_for_verify(const checkpoint::CapturedEpoch& epoch, bool stay_paused);
   void send_epoch(checkpoint::CapturedEpoch* epoch);
   void on_sent(EpochId id, checkpoint::CapturedEpoch* epoch,
@@ -85,6 +89,7 @@ class PrimaryRunner {
   void sync_round(const PageSet& pages);
   void on_round_done();
   void probe();
+  void send_probe();
   void on_probe_answer(const wire::ProbeAnswer& answer);
   void on_message(const wire::Message& message);
   void on_verify(const wire::Verify& answer);
@@ -108,6 +113,7 @@ class PrimaryRunner {
   std::optional<Sync> sync_;
   std::optional<Verification> verification_;
   ActionQueue actions_;
+  std::uint64_t gate_turns_ = 0;  // How often the gate was opened, or its output discarded.
   bool tracking_ = false;
   bool owner_paused_ = false;
   bool heard_ = false;  // The present detector has heard the backup.

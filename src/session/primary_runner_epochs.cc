@@ -10,7 +10,37 @@
 
 namespace libft::session {
 
-void PrimaryRunner::checkpoint(const core::TakeCheckpoint& order) {
+// `then` comes at once where the guest needs not be asked. Else the session goes on meanwhile, and
+// what the pause was for may be over when the guest stands still: the gate has turned.
+void PrimaryRunner::when_still(Still then) {
+  if (!replica_.guest->info().cooperative) return then({}, Nanos{0});
+  const auto answered = [this, then = std::move(then), turn = gate_turns_,
+                         asked = context_.now()](const Status& status) {
+    const Nanos handshake = context_.now() - asked;
+    if (turn == gate_turns_) return then(status, handshake);
+    if (status) let_run();
+    then(Status(Code::cancelled, "what it was for is over"), handshake);
+  };
+  replica_.guest->prepare_pause(own_posting_.later<Status>(answered));
+}
+
+void PrimaryRunner::let_run() {
+  if (core_.state() == core::PrimaryState::fenced || core_.state() == core::PrimaryState::ended)
+    return;
+  Status status = replica_.guest->pause();
+  if (status) status = replica_.guest->resume();
+  if (!status)
+    context_.tell(LogLevel::error, "error", status.within("resume the guest").to_string(), {});
+}
+
+void PrimaryRunner::begin_checkpoint(const core::TakeCheckpoint& order) {
+  when_still([this, order](const Status& status, Nanos handshake) {
+    if (status) return checkpoint(order, handshake);
+    perform(core_.on_capture_failed(context_.now(), order.id, status.to_string()));
+  });
+}
+
+void PrimaryRunner::checkpoint(const core::TakeCheckpoint& order, Nanos handshake) {
   if (order.begin_hold) {
     if (replica_.input && context_.options.redeliver_input)
       inputs_ = std::make_unique<InputForwarder>(*replica_.input,
@@ -32,6 +62,7 @@ void PrimaryRunner::checkpoint(const core::TakeCheckpoint& order) {
     return;
   }
   auto* epoch = *captured;
+  epoch->times.handshake = handshake;
   if (verify) capture_for_verify(*epoch, order.stay_paused);
   Pending pending;
   pending.pages = epoch->pages;

@@ -36,21 +36,25 @@ void PrimaryRunner::sync_round(const PageSet& pages) {
   connection_->send(wire::encode(
       wire::SyncRound{sync_->rounds.round() + 1, total - std::min(pages.pages(), total), total},
       context_.parts.guest, core_.record().generation));
-  connection_->send([this, pages, generation = core_.record().generation,
-                     done = posting_.later([this] { on_round_done(); })](Transport& transport) {
-    const auto& info = replica_.guest->info();
-    const auto status = send_round(info, pages, generation, *encoder_, [&](auto pieces) {
-      std::uint64_t bytes = 0;
-      for (const auto& piece : pieces) bytes += piece.size();
-      context_.statistics.update([&](SessionStatus& s) {
-        s.bytes_sent += bytes;
-        s.sync_pages_sent = std::min(s.sync_pages_total, s.sync_pages_sent + kSyncPagesAPiece);
+  connection_->send(
+      [this, pages, generation = core_.record().generation,
+       progress = posting_.later([this] { perform(core_.on_sync_progress(context_.now())); }),
+       done = posting_.later([this] { on_round_done(); })](Transport& transport) {
+        const auto& info = replica_.guest->info();
+        const auto status = send_round(info, pages, generation, *encoder_, [&](auto pieces) {
+          std::uint64_t bytes = 0;
+          for (const auto& piece : pieces) bytes += piece.size();
+          context_.statistics.update([&](SessionStatus& s) {
+            s.bytes_sent += bytes;
+            s.sync_pages_sent = std::min(s.sync_pages_total, s.sync_pages_sent + kSyncPagesAPiece);
+          });
+          const auto sent = transport.send(pieces);
+          if (sent) progress();
+          return sent;
+        });
+        if (status) done();
+        return status;
       });
-      return transport.send(pieces);
-    });
-    if (status) done();
-    return status;
-  });
 }
 
 void PrimaryRunner::on_round_done() {
@@ -78,6 +82,14 @@ void PrimaryRunner::on_round_done() {
 // first learnt at a promotion. The memory that belongs to it goes first: a state checks the virtio
 // rings that it finds there.
 void PrimaryRunner::probe() {
+  when_still([this](const Status& status, Nanos) {
+    if (!sync_ || status.code() == Code::cancelled) return;
+    if (!status) return fail_sync(status.within("pause"));
+    send_probe();
+  });
+}
+
+void PrimaryRunner::send_probe() {
   auto& guest = *replica_.guest;
   const auto& info = guest.info();
   std::vector<std::byte> state, copy;

@@ -39,6 +39,7 @@ std::string to_json(const EpochRecord& record) {
       {"delta", record.encoded.delta},
       {"raw", record.encoded.raw},
       {"bytes", record.encoded.bytes},
+      {"handshake_ms", to_ms(t.handshake)},
       {"pause_ms", to_ms(t.pause)},
       {"capture_ms", to_ms(t.capture)},
       {"seal_ms", to_ms(t.seal)},
@@ -55,6 +56,7 @@ std::string to_json(const EpochRecord& record) {
 void Statistics::add(const EpochRecord& record) {
   const std::scoped_lock lock(mutex_);
   const auto& t = record.times;
+  handshake_.add(to_ms(t.handshake));
   pause_.add(to_ms(t.pause));
   capture_.add(to_ms(t.capture));
   seal_.add(to_ms(t.seal));
@@ -71,6 +73,7 @@ void Statistics::add(const EpochRecord& record) {
 SessionStatus Statistics::snapshot() const {
   const std::scoped_lock lock(mutex_);
   SessionStatus status = status_;
+  status.handshake_ms = handshake_.percentiles();
   status.pause_ms = pause_.percentiles();
   status.capture_ms = capture_.percentiles();
   status.seal_ms = seal_.percentiles();

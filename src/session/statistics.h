@@ -49,8 +49,8 @@ class Statistics {
  private:
   mutable std::mutex mutex_;
   SessionStatus status_;
-  Series pause_, capture_, seal_, resume_, replicate_, acknowledge_, release_, stopped_, held_,
-      pages_, interval_;
+  Series handshake_, pause_, capture_, seal_, resume_, replicate_, acknowledge_, release_, stopped_,
+      held_, pages_, interval_;
 };
 
 double to_ms(Nanos duration);

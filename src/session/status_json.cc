@@ -54,6 +54,7 @@ std::string to_json(const SessionStatus& s) {
       {"pages_zero", s.pages_zero},
       {"pages_delta", s.pages_delta},
       {"pages_raw", s.pages_raw},
+      {"handshake_ms", of(s.handshake_ms)},
       {"pause_ms", of(s.pause_ms)},
       {"capture_ms", of(s.capture_ms)},
       {"seal_ms", of(s.seal_ms)},

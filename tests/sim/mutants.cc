@@ -43,6 +43,9 @@ constexpr MutantInfo kMutants[] = {
      "8 owner's will"},
     {Mutant::forget_carried_pages, "forget_carried_pages",
      "pages lost with a connection are not sent again", "4 nothing partial"},
+    {Mutant::stale_checkpoint, "stale_checkpoint",
+     "a checkpoint whose backup left while the guest was asked is taken all the same",
+     "5 bounded; progress"},
 };
 
 }  // namespace

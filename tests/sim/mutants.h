@@ -31,6 +31,7 @@ enum class Mutant {
   resurrect_ended,
   resume_paused,
   forget_carried_pages,
+  stale_checkpoint,
 };
 
 struct MutantInfo {

@@ -162,10 +162,13 @@ void Replica::perform(const core::Action& action, bool begun) {
               ++sync_;
             }
           },
-          [&](const core::TakeCheckpoint& it) { take_checkpoint(it); },
+          [&](const core::TakeCheckpoint& it) { begin_checkpoint(it); },
           [&](const core::ReleaseOutput& it) { release(it.through, begun); },
           [&](const core::OpenOutput&) { open_gate(); },
-          [&](const core::DiscardOutput&) { gate_->discard(); },
+          [&](const core::DiscardOutput&) {
+            ++gate_turns_;
+            gate_->discard();
+          },
           [&](const core::ResumeGuest&) {
             if (guest_->alive()) (void)guest_->resume();
           },

@@ -95,6 +95,7 @@ class Replica {
   void begin_sync();
   void sync_chunk(std::uint64_t serial);
   void end_of_round(std::uint64_t serial);
+  void begin_checkpoint(const core::TakeCheckpoint& order);
   void take_checkpoint(const core::TakeCheckpoint& order);
   void captured(checkpoint::CapturedEpoch* epoch);
   void replicate(checkpoint::CapturedEpoch& epoch);
@@ -145,6 +146,7 @@ class Replica {
   std::uint64_t sync_ = 0;          // Of which synchronisation a chunk is part.
   std::vector<PageNo> sync_pages_;  // Of the round, still to be sent.
   unsigned sync_round_ = 0;
+  std::uint64_t gate_turns_ = 0;  // How often the gate was opened, or its output discarded.
   bool probing_ = false, capturing_ = false;
   bool was_unprotected_ = false, switching_ = false;
 

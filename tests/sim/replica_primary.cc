@@ -107,6 +107,7 @@ void Replica::begin_sync() {
 
 void Replica::sync_chunk(std::uint64_t serial) {
   if (serial != sync_ || !primary_ || !connection_) return;
+  add(primary_->on_sync_progress(now()));
   for (std::size_t n = 0; n < kSyncPagesAtOnce && !sync_pages_.empty(); ++n) {
     const PageNo page = sync_pages_.front();
     sync_pages_.erase(sync_pages_.begin());
@@ -161,6 +162,19 @@ Status Replica::to_network(std::span<const std::span<const std::byte>> pieces) {
 
 // --- checkpoints
 // ----------------------------------------------------------------------------------
+
+// A cooperative guest is asked, and the session goes on meanwhile: by the time it stands still, what
+// the checkpoint was for may be over.
+void Replica::begin_checkpoint(const core::TakeCheckpoint& order) {
+  if (!world_.cooperative) return take_checkpoint(order);
+  world_.trace.add(host_.name(), "asks its guest", order.id.generation.value, order.id.epoch.value);
+  const Nanos handshake = world_.handshakes.between(Millis{1}, Millis{400});
+  host_.later(handshake, [this, order, turn = gate_turns_] {
+    if (!primary_) return;
+    if (turn == gate_turns_ || world_.is(Mutant::stale_checkpoint)) return take_checkpoint(order);
+    add(primary_->on_capture_failed(now(), order.id, "what it was for is over"));
+  });
+}
 
 void Replica::take_checkpoint(const core::TakeCheckpoint& order) {
   const checkpoint::CaptureOrder capture{order.id, order.begin_hold, order.stay_paused,
@@ -243,6 +257,7 @@ void Replica::release(EpochId through, bool begun) {
 }
 
 void Replica::open_gate() {
+  ++gate_turns_;
   world_.trace.add(host_.name(), "opens its gate");
   world_.oracle.on_open(self_);
   (void)gate_->open();

@@ -31,7 +31,8 @@ World::World(WorldOptions chosen)
       arbiter(queue, stream(2)),
       oracle(arbiter.truth(), [this](const char* r, const std::string& text) { report(r, text); }),
       guest(*GuestId::from_name("simulated")),
-      random(stream(3)) {
+      random(stream(3)),
+      handshakes(stream(7)) {
   arbiter.set_listener([this](const OwnershipRecord& record) {
     trace.add_text("arb", "record", record.generation.value, record.in_sync.size(), [&] {
       std::string listing;
@@ -129,6 +130,9 @@ Outcome run_seed(const WorldOptions& options) {
   world.primary_options.epochs_held_max = plug ? 1 : 2 + static_cast<std::uint32_t>(shape.below(8));
   if (shape.chance(300)) world.primary_options.interval.kind = core::IntervalOptions::Kind::fixed;
   if (shape.chance(100)) world.backup_options.head_start = Nanos{0};
+
+  world.primary_options.sync_patience = Millis{3000};
+  world.cooperative = world.handshakes.chance(300);
 
   Faults faults(world);
   world.begin();

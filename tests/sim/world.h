@@ -73,6 +73,8 @@ class World {
   InlineExecutor executor;
   GuestId guest;
   Random random;  // For everything that has no stream of its own.
+  Random handshakes;
+  bool cooperative = false;  // Whether the guest must be asked before it can be paused.
   std::array<std::unique_ptr<Host>, kHosts> hosts;
   core::PrimaryOptions primary_options;
   core::BackupOptions backup_options;
