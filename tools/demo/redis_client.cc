@@ -118,9 +118,12 @@ Result<ReadBack> RedisClient::read_back(Nanos patience) {
   }
   read_back_.checked = to_read_.size();
   wake_.signal();
-  changed_.wait_for(lock, patience, [&] {
+  const auto done = [&] {
     return read_back_.answered == read_back_.checked || !end_reason_.empty();
-  });
+  };
+  // How long all of it takes depends on how much there is; what is wrong is when nothing comes.
+  for (std::size_t before = 0;; before = read_back_.answered)
+    if (changed_.wait_for(lock, patience, done) || read_back_.answered == before) break;
   if (!end_reason_.empty()) return failure(Code::peer_lost, end_reason_);
   if (read_back_.answered != read_back_.checked) {
     return failure(Code::timeout, fmt::format("{} of {} keys were answered", read_back_.answered,

@@ -52,7 +52,7 @@ class RedisClient {
   // Offers no more and waits until all is answered. Code::timeout: `unanswered` is not 0.
   Status drain(Nanos patience);
   // Reads every acknowledged write over the same connection. REQUIRES: drained.
-  Result<ReadBack> read_back(Nanos patience);
+  Result<ReadBack> read_back(Nanos patience);  // Without any answer.
 
   bool survived() const;
   std::string end_reason() const;  // Empty while it lives.
