@@ -34,6 +34,9 @@ Result<std::string> make_folder(const std::string& wanted) {
   std::error_code error;
   if (!wanted.empty()) {
     std::filesystem::create_directories(wanted, error);
+    if (!error && !std::filesystem::is_empty(wanted, error) && !error)
+      return failure(Code::invalid,
+                     fmt::format("{} is not empty: name a new folder with --keep-logs", wanted));
     const auto absolute = std::filesystem::absolute(wanted, error);
     if (error) return failure(Code::io, fmt::format("make {}: {}", wanted, error.message()));
     return absolute.string();
