@@ -111,8 +111,27 @@ void Life::tell(GuestEvent event) {
   waiting_.push_back(std::move(event));
 }
 
+void Life::stop_domain(Nanos patience, Ready ready) {
+  {
+    const std::scoped_lock lock(mutex_);
+    ordered_ = std::move(ready);
+    patience_ = patience;
+  }
+  wake_->signal();
+}
+
+void Life::obey() {
+  Ready ready;
+  {
+    const std::scoped_lock lock(mutex_);
+    ready = std::exchange(ordered_, nullptr);
+  }
+  if (ready) ready(suspender_.stop(patience_, &stopping_));
+}
+
 void Life::run() {
   while (!stopping_) {
+    obey();
     look();
     if (!calls_->wait(kLookEvery, wake_->fd()).ok()) {
       // xenstored is gone or confused: Xen still answers.
@@ -120,6 +139,7 @@ void Life::run() {
     }
     (void)wake_->drain();
   }
+  obey();  // Its answer is still waited for.
 }
 
 // Between the two looks at the intentions libft may have stopped the domain and set it running.

@@ -40,8 +40,11 @@ class Judge {
 
 class Life {
  public:
-  Life(std::unique_ptr<XenCalls> calls, DomId domain, Intentions& intentions)
-      : calls_(std::move(calls)), domain_(domain), intentions_(intentions) {}
+  Life(std::unique_ptr<XenCalls> calls, DomId domain, bool cooperative, Intentions& intentions)
+      : calls_(std::move(calls)),
+        domain_(domain),
+        intentions_(intentions),
+        suspender_(*calls_, domain, cooperative, intentions) {}
   ~Life() { stop(); }
 
   Status start();
@@ -51,19 +54,28 @@ class Life {
   // As if the thread had seen it: what another part of the driver noticed. Any thread.
   void tell(GuestEvent event);
 
+  // Has the thread stop the domain, and call `ready` with the outcome. REQUIRES: no other such
+  // order is under way, and the domain runs.
+  using Ready = std::function<void(Result<Stopped>)>;
+  void stop_domain(Nanos patience, Ready ready);
+
  private:
   void run();
+  void obey();
   void look();
 
   std::unique_ptr<XenCalls> calls_;
   const DomId domain_;
   Intentions& intentions_;
+  Suspender suspender_;
   Judge judge_;
   std::optional<os::EventFd> wake_;
   std::atomic<bool> stopping_{false};
-  std::mutex mutex_;  // The two below.
+  std::mutex mutex_;  // What is below.
   std::function<void(GuestEvent)> sink_;
   std::vector<GuestEvent> waiting_;
+  Ready ordered_;
+  Nanos patience_{0};
   std::jthread thread_;
 };
 

@@ -81,20 +81,29 @@ Status map_run(XenCalls& calls, DomId domain, const PageRun& run, std::byte* at)
 
 }  // namespace
 
-Result<std::vector<PageRun>> find_memory(XenCalls& calls, DomId domain) {
+Result<std::vector<PageRun>> find_memory(XenCalls& calls, DomId domain, std::uint64_t total) {
   FT_ASSIGN(const std::uint64_t numbers, calls.page_numbers(domain));
   if (numbers > kPageNumbersMax)
     return failure(Code::unsupported,
                    fmt::format("the domain's highest page number is {}, and libft's limit {}",
                                numbers, kPageNumbersMax));
-  std::vector<PageRun> runs;
+  std::vector<std::uint64_t> found;
   std::array<bool, kLookAtOnce> present{};
-  for (std::uint64_t first = 0; first < numbers; first += kLookAtOnce) {
+  const auto look = [&](std::uint64_t first) -> Status {
     const std::uint64_t count = std::min(kLookAtOnce, numbers - first);
     FT_TRY(calls.look(domain, first, std::span(present).first(count)));
     for (std::uint64_t i = 0; i < count; ++i)
-      if (present[i]) add_page(runs, first + i);
+      if (present[i]) found.push_back(first + i);
+    return {};
+  };
+  std::uint64_t low = 0, high = (numbers + kLookAtOnce - 1) / kLookAtOnce;  // In pieces.
+  while (low < high && found.size() < total) {
+    FT_TRY(look(low++ * kLookAtOnce));
+    if (low < high && found.size() < total) FT_TRY(look(--high * kLookAtOnce));
   }
+  std::sort(found.begin(), found.end());
+  std::vector<PageRun> runs;
+  for (const std::uint64_t page : found) add_page(runs, page);
   return runs;
 }
 

@@ -18,8 +18,10 @@
 namespace libft::xen {
 
 // The page numbers at which the domain has ordinary memory: not what Xen lends it (grant table,
-// shared info), which is remade where it is restored.
-Result<std::vector<PageRun>> find_memory(XenCalls& calls, DomId domain);
+// shared info), which is remade where it is restored. Looks from both ends, since between a small
+// guest's memory and its special pages below 4 GiB lies a million of nothing, and no further than
+// until `total` pages were found.
+Result<std::vector<PageRun>> find_memory(XenCalls& calls, DomId domain, std::uint64_t total);
 
 // Reserves exactly those pages for a domain that has none yet; in 2 MiB pieces where possible.
 Status populate_memory(XenCalls& calls, DomId domain, std::span<const PageRun> runs);

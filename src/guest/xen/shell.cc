@@ -50,7 +50,7 @@ Status Shell::make(std::span<const PageRun> runs) {
 
 Shell::~Shell() {
   if (domain_ == 0 || free_) return;
-  (void)calls_.destroy(domain_);
+  if (!calls_.destroy(domain_).ok()) (void)calls_.destroy(domain_);  // It holds memory.
   forget_domain(calls_, domain_, shape_);
 }
 

@@ -25,7 +25,7 @@ Result<DomainInfo> living(XenCalls& calls, DomId domain) {
 
 }  // namespace
 
-Result<Stopped> Suspender::stop(Nanos patience) {
+Result<Stopped> Suspender::stop(Nanos patience, const std::atomic<bool>* cancelled) {
   FT_ASSIGN(const DomainInfo info, living(calls_, domain_));
   if (info.shutdown && info.reason != kShutdownSuspend) return Stopped{info, Nanos{0}, true};
   if (cooperative_) {
@@ -33,7 +33,7 @@ Result<Stopped> Suspender::stop(Nanos patience) {
       return failure(Code::busy,
                      "the guest's owner has paused it, so that it cannot suspend "
                      "itself: `xl unpause` it");
-    return ask(patience);
+    return ask(patience, cancelled);
   }
   ++intentions_.stops;
   intentions_.pausing = true;
@@ -46,7 +46,7 @@ Result<Stopped> Suspender::stop(Nanos patience) {
   return Stopped{info, Nanos{0}, false};
 }
 
-Result<Stopped> Suspender::ask(Nanos patience) {
+Result<Stopped> Suspender::ask(Nanos patience, const std::atomic<bool>* cancelled) {
   if (!watching_) FT_TRY(calls_.watch(kReleased));
   watching_ = true;
   ++intentions_.stops;
@@ -58,7 +58,7 @@ Result<Stopped> Suspender::ask(Nanos patience) {
     return failure(undone.ok() ? asked
                                : Status(asked.code(), asked.message() + "; " + undone.message()));
   }
-  auto stopped = wait_for_suspend(patience);
+  auto stopped = wait_for_suspend(patience, cancelled);
   if (stopped) {
     stopped->handshake = Steady::now() - begun;
     return stopped;
@@ -70,7 +70,7 @@ Result<Stopped> Suspender::ask(Nanos patience) {
 }
 
 // One failed question to Xen does not end the wait: the guest may be suspended by now.
-Result<Stopped> Suspender::wait_for_suspend(Nanos patience) {
+Result<Stopped> Suspender::wait_for_suspend(Nanos patience, const std::atomic<bool>* cancelled) {
   const auto deadline = Steady::now() + patience;
   unsigned failures = 0;
   for (;;) {
@@ -78,6 +78,8 @@ Result<Stopped> Suspender::wait_for_suspend(Nanos patience) {
     if (!info && (info.error().code() == Code::guest_gone || ++failures > 2))
       return failure(info.error());
     if (info && info->shutdown) return Stopped{*info, Nanos{0}, info->reason != kShutdownSuspend};
+    if (cancelled != nullptr && *cancelled)
+      return failure(Code::cancelled, "the guest was not waited for any longer");
     if (Steady::now() >= deadline)
       return failure(
           Code::timeout,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The Suspender stops a domain so that its state can be taken, and sets it running again: a guest
 // with PV drivers is asked to suspend itself and says when it has (the handshake), since its
-// drivers must know that they may wake up elsewhere; one without is paused. Session's thread; it
-// shares what it expects with the thread that watches the domain's life.
+// drivers must know that they may wake up elsewhere; one without is paused. One thread an object;
+// what libft is doing is shared with the thread that watches the domain's life.
 #pragma once
 
 #include <atomic>
@@ -33,15 +33,16 @@ class Suspender {
       : calls_(calls), domain_(domain), cooperative_(cooperative), intentions_(intentions) {}
 
   // On failure the guest runs, as before; one that answers after its time is set running when it
-  // does (by Life). A guest that its owner paused cannot answer: Code::busy.
-  Result<Stopped> stop(Nanos patience);
+  // does (by Life). A guest that its owner paused cannot answer: Code::busy. `cancelled` is looked
+  // at while the guest is waited for.
+  Result<Stopped> stop(Nanos patience, const std::atomic<bool>* cancelled = nullptr);
   // REQUIRES: stop() succeeded, not by_itself.
   Status go_on();
   void forget();  // Tells xenstored that nothing more is to be waited for.
 
  private:
-  Result<Stopped> ask(Nanos patience);
-  Result<Stopped> wait_for_suspend(Nanos patience);
+  Result<Stopped> ask(Nanos patience, const std::atomic<bool>* cancelled);
+  Result<Stopped> wait_for_suspend(Nanos patience, const std::atomic<bool>* cancelled);
   Status give_up(Nanos patience);
   Status run();
 

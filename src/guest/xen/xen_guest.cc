@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
 #include <cstring>
-#include <thread>
+#include <mutex>
+#include <optional>
 
 #include "guest/xen/facts.h"
 #include "guest/xen/inspect.h"
@@ -53,6 +55,7 @@ class Xen final : public XenGuest {
   void set_event_sink(std::function<void(GuestEvent)> sink) override;
   Status start_tracking() override;
   void stop_tracking() override;
+  void prepare_pause(std::function<void(Status)> ready) override;
   Status pause() override;
   Status resume() override;
   Status take_written(PageSet& written) override;
@@ -72,6 +75,7 @@ class Xen final : public XenGuest {
   Result<DomainState> state_from(std::span<const std::byte> bytes) const;
   Status start_life();
   Status check_memory(std::uint64_t total_pages);
+  Result<Stopped> stop();
 
   Parts parts_;
   Intentions intentions_;
@@ -81,8 +85,15 @@ class Xen final : public XenGuest {
   GuestInfo info_;
   std::uint64_t page_numbers_ = 0;
   bool tracking_ = false;
-  bool lost_written_ = false;   // A log was taken and not delivered: the next answer is all pages.
-  bool stale_ = false;          // The mappings do not show the guest's memory any more.
+  bool lost_written_ = false;  // A log was taken and not delivered: the next answer is all pages.
+  bool stale_ = false;         // The mappings do not show the guest's memory any more.
+  // What prepare_pause() ordered. Life's thread writes it; pause() takes it.
+  struct Prepared {
+    std::mutex mutex;
+    std::condition_variable done;
+    bool ordered = false;
+    std::optional<Result<Stopped>> outcome;
+  } prepared_;
   bool paused_ = false;         // Between pause() and resume().
   bool stopped_by_us_ = false;  // resume() is to set it running.
   Nanos handshake_{0};
@@ -103,6 +114,7 @@ Status Xen::open() {
   info_.memory = parts_.memory.regions();
   info_.tracker = "log-dirty";
   info_.accelerator = "xen";
+  info_.cooperative = shape.cooperative;
   info_.compatibility = to_json(shape);
   if (!info_.memory.empty()) {
     const MemoryRegion& last = info_.memory.back();
@@ -113,13 +125,16 @@ Status Xen::open() {
 
 Status Xen::start_life() {
   FT_ASSIGN(auto calls, parts_.options.open());
-  life_ = std::make_unique<Life>(std::move(calls), parts_.domain, intentions_);
+  life_ = std::make_unique<Life>(std::move(calls), parts_.domain, parts_.shape.cooperative,
+                                 intentions_);
   life_->set_sink(sink_);
   return life_->start();
 }
 
 Xen::~Xen() {
-  life_.reset();
+  life_.reset();  // Calls off what was ordered.
+  if (prepared_.outcome && *prepared_.outcome && !(**prepared_.outcome).by_itself)
+    (void)suspender_.go_on();
   if (paused_ && stopped_by_us_) (void)suspender_.go_on();
   stop_tracking();
   suspender_.forget();
@@ -176,10 +191,42 @@ void Xen::stop_tracking() {
   suspender_.forget();
 }
 
+void Xen::prepare_pause(std::function<void(Status)> ready) {
+  if (!parts_.shape.cooperative || !life_ || paused_) return ready({});
+  {
+    const std::scoped_lock lock(prepared_.mutex);
+    if (prepared_.ordered) return ready(Status(Code::internal, "prepare_pause: asked already"));
+    prepared_.ordered = true;
+    prepared_.outcome.reset();
+  }
+  life_->stop_domain(parts_.options.suspend_patience,
+                     [this, ready = std::move(ready)](Result<Stopped> stopped) {
+                       const Status status = stopped ? Status() : stopped.error();
+                       {
+                         const std::scoped_lock lock(prepared_.mutex);
+                         if (stopped) prepared_.outcome.emplace(std::move(stopped));
+                         prepared_.ordered = static_cast<bool>(prepared_.outcome);
+                       }
+                       prepared_.done.notify_all();
+                       ready(status);
+                     });
+}
+
+// What was prepared, waited for if it is still under way; else the guest is asked now.
+Result<Stopped> Xen::stop() {
+  {
+    std::unique_lock lock(prepared_.mutex);
+    prepared_.done.wait(lock, [this] { return !prepared_.ordered || prepared_.outcome; });
+    prepared_.ordered = false;
+    if (const auto outcome = std::exchange(prepared_.outcome, std::nullopt)) return *outcome;
+  }
+  return suspender_.stop(parts_.options.suspend_patience);
+}
+
 Status Xen::pause() {
   if (paused_) return Status(Code::internal, "pause: libft has paused this domain already");
   if (parts_.shell) return Status(Code::internal, "pause: this domain was not activated yet");
-  FT_ASSIGN(const Stopped stopped, suspender_.stop(parts_.options.suspend_patience));
+  FT_ASSIGN(const Stopped stopped, stop());
   handshake_ = stopped.handshake;
   paused_ = true;
   stopped_by_us_ = !stopped.by_itself;
@@ -322,11 +369,20 @@ Status Xen::load_state(std::span<const std::byte> state) {
 // connected again.
 Status Xen::activate() {
   if (!parts_.shell) return Status(Code::internal, "activate: this domain is no standby");
-  FT_TRY(parts_.shell->run(parts_.shape.name));
+  // Its life is watched from before it begins: once it runs, nothing may fail any more.
+  intentions_.pausing = true;
+  Status status = start_life();
+  if (status.ok()) status = parts_.shell->run(parts_.shape.name);
+  if (!status.ok()) {
+    life_.reset();
+    return status;
+  }
   parts_.shell.reset();
+  ++intentions_.stops;
+  intentions_.pausing = false;
   for (const Vif& vif : parts_.shape.vifs)
     (void)parts_.options.network->announce(vif.value("bridge"), vif.value("mac"));
-  return start_life();
+  return {};
 }
 
 }  // namespace
@@ -381,14 +437,15 @@ Result<std::unique_ptr<XenGuest>> XenGuest::attach(const std::string& name, XenO
   parts.params = std::move(found.params);
   for (const std::uint64_t page : {found.store, found.console})
     if (page != 0) parts.rings.push_back(page);
-  FT_ASSIGN(const auto runs, find_memory(*parts.calls, parts.domain));
-  FT_ASSIGN(parts.memory, DomainMemory::map(*parts.calls, parts.domain, runs));
   FT_ASSIGN(const auto info, parts.calls->domain(parts.domain));
-  if (!info || info->total_pages != parts.memory.pages())
+  if (!info) return failure(Code::guest_gone, "the domain was destroyed");
+  FT_ASSIGN(const auto runs, find_memory(*parts.calls, parts.domain, info->total_pages));
+  FT_ASSIGN(parts.memory, DomainMemory::map(*parts.calls, parts.domain, runs));
+  if (info->total_pages != parts.memory.pages())
     return failure(Code::unsupported,
                    fmt::format("Xen counts {} pages of domain {}, and libft sees {}: its memory "
                                "changes, or a part of it is hidden",
-                               info ? info->total_pages : 0, name, parts.memory.pages()));
+                               info->total_pages, name, parts.memory.pages()));
   return assemble(std::move(parts));
 }
 

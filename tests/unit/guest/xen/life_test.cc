@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "guest/xen/life.h"
+
+#include <doctest/doctest.h>
+
+#include "guest/xen/facts.h"
+
+namespace libft::xen {
+namespace {
+
+using Kind = GuestEvent::Kind;
+
+DomainInfo shut_down(unsigned reason) {
+  DomainInfo info;
+  info.shutdown = true;
+  info.reason = reason;
+  return info;
+}
+
+std::vector<Kind> kinds(const Judge::Verdict& verdict) {
+  std::vector<Kind> found;
+  for (const GuestEvent& event : verdict.events) found.push_back(event.kind);
+  return found;
+}
+
+TEST_CASE("each reason of an end is told once, as what it is") {
+  const auto after = [](unsigned reason) {
+    Judge judge;
+    auto first = kinds(judge.on_look(shut_down(reason), false, false));
+    CHECK(judge.ended());
+    CHECK(kinds(judge.on_look(shut_down(reason), false, false)).empty());
+    return first;
+  };
+  CHECK(after(kShutdownPoweroff) == std::vector{Kind::ended});
+  CHECK(after(kShutdownReboot) == std::vector{Kind::ended});
+  CHECK(after(kShutdownCrash) == std::vector{Kind::crashed, Kind::ended});
+  CHECK(after(kShutdownWatchdog) == std::vector{Kind::crashed, Kind::ended});
+}
+
+TEST_CASE("a domain that is destroyed has ended, and nothing of it can be captured") {
+  Judge judge;
+  CHECK(kinds(judge.on_look(std::nullopt, false, false)) ==
+        std::vector{Kind::ended, Kind::process_died});
+  CHECK(kinds(judge.on_look(std::nullopt, false, false)).empty());
+}
+
+TEST_CASE("a domain that shut down and is removed later tells both") {
+  Judge judge;
+  CHECK(kinds(judge.on_look(shut_down(kShutdownPoweroff), false, false)) ==
+        std::vector{Kind::ended});
+  CHECK(kinds(judge.on_look(std::nullopt, false, false)) == std::vector{Kind::process_died});
+  CHECK(kinds(judge.on_look(std::nullopt, false, false)).empty());
+}
+
+TEST_CASE("our own suspend is no event, somebody else's is a migration") {
+  Judge judge;
+  CHECK(kinds(judge.on_look(shut_down(kShutdownSuspend), true, false)).empty());
+  CHECK(kinds(judge.on_look(DomainInfo{}, false, false)).empty());
+  CHECK(kinds(judge.on_look(shut_down(kShutdownSuspend), false, false)) ==
+        std::vector{Kind::migrating});
+  CHECK(kinds(judge.on_look(shut_down(kShutdownSuspend), false, false)).empty());
+}
+
+TEST_CASE("a guest that answers late is set running") {
+  Judge judge;
+  const auto verdict = judge.on_look(shut_down(kShutdownSuspend), false, true);
+  CHECK(verdict.set_running);
+  CHECK(verdict.events.empty());
+}
+
+TEST_CASE("its owner's pause is told, ours is not") {
+  Judge judge;
+  DomainInfo paused;
+  paused.paused = true;
+  CHECK(kinds(judge.on_look(paused, true, false)).empty());
+  CHECK(kinds(judge.on_look(paused, false, false)) == std::vector{Kind::paused});
+  CHECK(kinds(judge.on_look(paused, false, false)).empty());
+  CHECK(kinds(judge.on_look(DomainInfo{}, false, false)) == std::vector{Kind::resumed});
+}
+
+TEST_CASE("another size of its memory is a reconfiguration") {
+  Judge judge;
+  CHECK_FALSE(judge.on_target("131072"));
+  CHECK_FALSE(judge.on_target("131072"));
+  const auto event = judge.on_target("65536");
+  REQUIRE(event);
+  CHECK(event->kind == Kind::reconfigured);
+}
+
+}  // namespace
+}  // namespace libft::xen

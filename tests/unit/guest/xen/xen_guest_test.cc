@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "guest/xen/xen_guest.h"
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cstring>
+#include <future>
+
+#include "guest/xen/facts.h"
+#include "guest/xen/memory.h"
+#include "unit/guest/xen/fake_xen.h"
+
+namespace libft::xen {
+namespace {
+
+constexpr char kName[] = "web";
+
+std::shared_ptr<FakeHost> host_with_guest() {
+  auto host = std::make_shared<FakeHost>();
+  host->add_guest(kName);
+  return host;
+}
+
+void copy_memory(const GuestInfo& from, const GuestInfo& to) {
+  for (std::size_t i = 0; i < from.memory.size(); ++i)
+    std::memcpy(to.memory[i].bytes.data(), from.memory[i].bytes.data(),
+                from.memory[i].bytes.size());
+}
+
+// What a session does to a primary, and what it does when a part of it fails.
+Status take_epoch(Guest& guest, PageSet& pages, std::vector<std::byte>& state) {
+  FT_TRY(guest.pause());
+  Status status = guest.take_written(pages);
+  if (status.ok()) status = guest.save_state();
+  Status resumed = guest.resume();
+  if (!resumed.ok()) {
+    const Status again = guest.resume();
+    if (status.ok()) status = resumed;
+    if (!again.ok()) return again;
+  }
+  FT_TRY(status);
+  return guest.fetch_state(state);
+}
+
+Status protect_once(FakeHost& host) {
+  FT_ASSIGN(const auto guest, XenGuest::attach(kName, host.options()));
+  FT_TRY(guest->start_tracking());
+  PageSet pages;
+  std::vector<std::byte> state;
+  FT_TRY(guest->take_written(pages));
+  FT_TRY(take_epoch(*guest, pages, state));
+  FT_TRY(take_epoch(*guest, pages, state));
+  guest->stop_tracking();
+  return {};
+}
+
+TEST_CASE("an epoch has the pages that were written, and those that dom0 writes") {
+  const auto host = host_with_guest();
+  auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE_MESSAGE(guest, guest.error().to_string());
+  const DomId id = (*guest)->domain();
+  CHECK((*guest)->info().pages() == 166);
+  CHECK((*guest)->info().cooperative);
+  CHECK((*guest)->interfaces() == std::vector<std::string>{"vif1.0"});
+  REQUIRE((*guest)->start_tracking().ok());
+  host->write_page(id, 3, 1);
+  host->write_page(id, 150, 2);
+  PageSet pages;
+  std::vector<std::byte> state;
+  REQUIRE(take_epoch(**guest, pages, state).ok());
+  CHECK(pages.pages() == 4);
+  for (const std::uint64_t page :
+       {std::uint64_t{3}, std::uint64_t{150}, FakeHost::kStorePage, FakeHost::kConsolePage})
+    CHECK(pages.contains(PageNo{page}));
+  CHECK((*guest)->last_handshake() > Nanos{0});
+  CHECK(host->domains[id].runs());
+}
+
+TEST_CASE("memory that is neither the guest's nor mapped is not reported") {
+  const auto host = host_with_guest();
+  auto& domain = host->domains[1];
+  domain.slots.emplace(300, domain.slots.size());  // Lent by Xen, and not counted.
+  domain.hidden = {300};
+  auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE(guest);
+  REQUIRE((*guest)->start_tracking().ok());
+  host->write_page(1, 300, 1);
+  PageSet pages;
+  REQUIRE((*guest)->take_written(pages).ok());
+  CHECK_FALSE(pages.contains(PageNo{300}));
+}
+
+TEST_CASE("a log that was taken and lost makes the next answer all pages") {
+  const auto host = host_with_guest();
+  auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE(guest);
+  PageSet pages;
+  REQUIRE((*guest)->start_tracking().ok());
+  host->domains[1].info.id = 99;  // As if it were gone, for one call.
+  auto node = host->domains.extract(1);
+  CHECK_FALSE((*guest)->take_written(pages).ok());
+  host->domains.insert(std::move(node));
+  REQUIRE((*guest)->take_written(pages).ok());
+  CHECK(pages.pages() == 166);
+}
+
+TEST_CASE("a changed memory map ends the protection, and the guest runs on") {
+  const auto host = host_with_guest();
+  auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE(guest);
+  std::promise<GuestEvent> told;
+  std::atomic<bool> once{false};
+  (*guest)->set_event_sink([&](const GuestEvent& event) {
+    if (!once.exchange(true)) told.set_value(event);
+  });
+  REQUIRE((*guest)->start_tracking().ok());
+  {
+    const std::scoped_lock lock(host->mutex);
+    ++host->domains[1].info.total_pages;
+  }
+  CHECK_FALSE((*guest)->pause().ok());
+  CHECK(host->domains[1].runs());
+  auto event = told.get_future();
+  REQUIRE(event.wait_for(std::chrono::seconds(20)) == std::future_status::ready);
+  CHECK(event.get().kind == GuestEvent::Kind::reconfigured);
+}
+
+TEST_CASE("everything that is in the way is said at once") {
+  const auto host = host_with_guest();
+  host->version = {4, 30, "4.30.0"};
+  host->domains[1].info.emulation = 0x1ff;
+  host->store["/local/domain/1/device/pci/0/backend"] = "x";
+  host->store["/local/domain/1/device/vtpm/0/backend"] = "x";
+  host->store["/local/domain/1/memory/target"] = "512";
+  host->store["/local/domain/0/backend/vbd/1/51712/mode"] = "w";
+  host->store["/local/domain/0/backend/vif/1/0/script"] = "vif-route";
+  host->store["/local/domain/1/backend/vif/2/0"] = "";
+  const auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE_FALSE(guest);
+  CHECK(guest.error().code() == Code::unsupported);
+  const std::string& why = guest.error().message();
+  for (const char* reason : {"Xen 4.30.0", "HVM guest", "PCI", "TPM", "ballooned", "writable disk",
+                             "vif-route", "driver domain"})
+    CHECK_MESSAGE(why.find(reason) != std::string::npos, reason, " in: ", why);
+  CHECK(host->domains[1].runs());
+}
+
+TEST_CASE("a PV guest is refused, and one that is not there") {
+  const auto host = host_with_guest();
+  host->domains[1].info.hvm = false;
+  CHECK(XenGuest::attach(kName, host->options()).error().message().find("PV guest") !=
+        std::string::npos);
+  CHECK(XenGuest::attach("other", host->options()).error().code() == Code::not_found);
+}
+
+TEST_CASE("a guest that does not answer runs on, and the question is taken back") {
+  const auto host = host_with_guest();
+  host->domains[1].obedient = false;
+  auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE(guest);
+  const Status paused = (*guest)->pause();
+  CHECK(paused.code() == Code::timeout);
+  CHECK(host->domains[1].runs());
+  CHECK(host->store["/local/domain/1/control/shutdown"].empty());
+}
+
+TEST_CASE("a guest without drivers for Xen is paused without being asked") {
+  const auto host = host_with_guest();
+  host->domains[1].params[kParamCallbackIrq] = 0;
+  host->domains[1].obedient = false;
+  auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE(guest);
+  CHECK_FALSE((*guest)->info().cooperative);
+  REQUIRE((*guest)->pause().ok());
+  CHECK(host->domains[1].info.paused);
+  CHECK((*guest)->last_handshake() == Nanos{0});
+  REQUIRE((*guest)->resume().ok());
+  CHECK(host->domains[1].runs());
+}
+
+TEST_CASE("a pause that was prepared takes what the guest answered") {
+  const auto host = host_with_guest();
+  auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE(guest);
+  std::promise<Status> ready;
+  (*guest)->prepare_pause([&](const Status& status) { ready.set_value(status); });
+  auto answer = ready.get_future();
+  REQUIRE(answer.wait_for(std::chrono::seconds(20)) == std::future_status::ready);
+  CHECK(answer.get().ok());
+  CHECK_FALSE(host->domains[1].runs());
+  SUBCASE("then pause") {
+    REQUIRE((*guest)->pause().ok());
+    REQUIRE((*guest)->resume().ok());
+    CHECK(host->domains[1].runs());
+  }
+  SUBCASE("and a driver that goes leaves it running") {
+    guest->reset();
+    CHECK(host->domains[1].runs());
+  }
+}
+
+TEST_CASE("a guest that ended is not asked, and not set running") {
+  const auto host = host_with_guest();
+  auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE(guest);
+  {
+    const std::scoped_lock lock(host->mutex);
+    host->domains[1].info.shutdown = true;
+    host->domains[1].info.reason = kShutdownPoweroff;
+  }
+  REQUIRE((*guest)->pause().ok());
+  REQUIRE((*guest)->save_state().ok());
+  REQUIRE((*guest)->resume().ok());
+  CHECK(host->domains[1].info.shutdown);
+}
+
+TEST_CASE("a standby is warm, continues the guest, and is known by its name then") {
+  const auto first = host_with_guest();
+  const auto second = std::make_shared<FakeHost>();
+  auto primary = XenGuest::attach(kName, first->options());
+  REQUIRE(primary);
+  auto standby = XenGuest::build_standby((*primary)->info(), second->options());
+  REQUIRE_MESSAGE(standby, standby.error().to_string());
+  const DomId id = (*standby)->domain();
+  CHECK((*standby)->accepts((*primary)->info()).ok());
+  CHECK(second->domains[id].info.paused);
+  CHECK(second->domains[id].info.total_pages == 166);
+  const std::string name = "/local/domain/" + std::to_string(id) + "/name";
+  CHECK(second->store[name] == "web--ft");
+  CHECK(second->joined == std::vector<std::string>{"vif1.0 xenbr0"});
+
+  first->write_page(1, 120, 42);
+  REQUIRE((*primary)->pause().ok());
+  REQUIRE((*primary)->save_state().ok());
+  std::vector<std::byte> state;
+  REQUIRE((*primary)->fetch_state(state).ok());
+  copy_memory((*primary)->info(), (*standby)->info());
+  CHECK((*standby)->probe_state(state).ok());
+  CHECK((*standby)->trial_run(state).ok());
+  CHECK(second->domains.size() == 1);  // What was thrown away is gone.
+  CHECK_FALSE(second->domains[id].ran);
+
+  REQUIRE((*standby)->load_state(state).ok());
+  CHECK_FALSE(second->domains[id].ran);
+  REQUIRE((*standby)->activate().ok());
+  CHECK(second->domains[id].runs());
+  CHECK(second->store[name] == kName);
+  CHECK(second->announced == std::vector<std::string>{"xenbr0 00:16:3e:00:00:01"});
+  CHECK(second->page(id, 120)[5] == std::byte{42});
+  CHECK(second->domains[id].params[kParamStorePort] == 1);
+  CHECK(second->domains[id].tsc == first->domains[1].tsc);
+  CHECK((*standby)->start_tracking().ok());
+  standby->reset();
+  CHECK(second->domains[id].runs());
+}
+
+TEST_CASE("a standby that is given up takes its domain along") {
+  const auto first = host_with_guest();
+  const auto second = std::make_shared<FakeHost>();
+  auto primary = XenGuest::attach(kName, first->options());
+  REQUIRE(primary);
+  auto standby = XenGuest::build_standby((*primary)->info(), second->options());
+  REQUIRE(standby);
+  SUBCASE("by destroy") { (*standby)->destroy(); }
+  standby->reset();
+  CHECK(second->domains.empty());
+  CHECK(second->store.empty());
+}
+
+TEST_CASE("a state of another domain, or none, is refused before anything is touched") {
+  const auto host = host_with_guest();
+  auto primary = XenGuest::attach(kName, host->options());
+  REQUIRE(primary);
+  auto standby = XenGuest::build_standby((*primary)->info(), host->options());
+  REQUIRE(standby);
+  const std::vector<std::byte> none(100);
+  CHECK((*standby)->probe_state(none).code() == Code::corrupt);
+  CHECK((*standby)->load_state(none).code() == Code::corrupt);
+  CHECK((*primary)->load_state(none).code() == Code::internal);
+}
+
+TEST_CASE("a trial without memory for it says how much is missing") {
+  const auto host = host_with_guest();
+  auto primary = XenGuest::attach(kName, host->options());
+  auto standby = XenGuest::build_standby((*primary)->info(), host->options());
+  REQUIRE(standby);
+  REQUIRE((*primary)->pause().ok());
+  REQUIRE((*primary)->save_state().ok());
+  std::vector<std::byte> state;
+  REQUIRE((*primary)->fetch_state(state).ok());
+  host->free_bytes = 1 << 20;
+  const Status trial = (*standby)->trial_run(state);
+  CHECK(trial.code() == Code::exhausted);
+  CHECK(trial.message().find("1 MiB free") != std::string::npos);
+}
+
+TEST_CASE("each call fails once, at every position: the guest is left running") {
+  int positions = 0;
+  for (;; ++positions) {
+    const auto host = host_with_guest();
+    host->fail_call(positions);
+    const Status status = protect_once(*host);
+    if (!host->failed()) {
+      CHECK_MESSAGE(status.ok(), status.to_string());
+      break;
+    }
+    CAPTURE(positions);
+    CAPTURE(status.to_string());
+    CHECK(host->domains[1].runs());
+    if (!status.ok()) CHECK(status.message().find("injected") != std::string::npos);
+  }
+  MESSAGE(positions, " calls failed in turn");
+  CHECK(positions > 60);
+}
+
+TEST_CASE("each call fails once on the backup: it runs when that was said, and never else") {
+  const auto first = host_with_guest();
+  auto primary = XenGuest::attach(kName, first->options());
+  REQUIRE(primary);
+  REQUIRE((*primary)->pause().ok());
+  REQUIRE((*primary)->save_state().ok());
+  std::vector<std::byte> state;
+  REQUIRE((*primary)->fetch_state(state).ok());
+  const GuestInfo info = (*primary)->info();
+  int positions = 0;
+  for (;; ++positions) {
+    const auto host = std::make_shared<FakeHost>();
+    host->fail_call(positions);
+    const Status status = [&]() -> Status {
+      FT_ASSIGN(const auto standby, XenGuest::build_standby(info, host->options()));
+      FT_TRY(standby->probe_state(state));
+      FT_TRY(standby->load_state(state));
+      return standby->activate();
+    }();
+    CAPTURE(positions);
+    CAPTURE(status.to_string());
+    std::size_t running = 0, ever = 0;
+    for (const auto& [id, domain] : host->domains) {
+      running += domain.runs() ? 1 : 0;
+      ever += domain.ran ? 1 : 0;
+    }
+    CHECK(running == (status.ok() ? 1 : 0));
+    CHECK(ever == running);
+    CHECK(host->domains.size() == running);
+    if (!status.ok()) CHECK(status.message().find("injected") != std::string::npos);
+    if (!host->failed()) break;
+  }
+  MESSAGE(positions, " calls failed in turn");
+  CHECK(positions > 100);
+}
+
+}  // namespace
+}  // namespace libft::xen
