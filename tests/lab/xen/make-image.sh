@@ -44,10 +44,27 @@ for tool in apt-get apt-cache dpkg-deb gcc cpio sha256sum depmod xz mke2fs; do
   command -v "$tool" > /dev/null ||
     fail "$tool is missing: apt-get install apt dpkg gcc libc6-dev cpio kmod xz-utils e2fsprogs"
 done
+mkdir -p "$1"
+cache=$(cd "$1" && pwd)
+
+# Asking apt for versions takes seconds. While neither these scripts nor what apt knows have
+# changed, the answer is the last one.
+question=$({
+  cat "$0" "$here"/dom0/* "$guest_script" "${guest_script%/*}"/guest/*
+  stat -c '%n %s %Y' /var/lib/apt/lists/*_Packages*
+} 2> /dev/null | sha256sum | cut -c 1-16)
+answer=$cache/xen-question-$question
+done_with() {
+  echo "$1" > "$answer.$$" && mv "$answer.$$" "$answer"
+  echo "$1"
+  exit 0
+}
+if [ -e "$answer" ] && [ -e "$(cat "$answer")/complete" ]; then cat "$answer" && exit 0; fi
+
 kernel=$(apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: //p' | head -n 1)
 [ -n "$kernel" ] || fail "apt knows no linux-image-amd64: run apt-get update (as root)"
 release=${kernel#linux-image-}
-guest=$("$guest_script" "$1")
+guest=$("$guest_script" "$cache")
 
 key=$({
   cat "$0" "$here"/dom0/*
@@ -55,11 +72,8 @@ key=$({
   apt-cache show --no-all-versions "$kernel" "$hypervisor" busybox-static "${dom0_packages[@]}" |
     grep -E '^(Package|Version): '
 } | sha256sum | cut -c 1-16)
-out=$(cd "$1" && pwd)/xen-$key
-if [ -e "$out/complete" ]; then
-  echo "$out"
-  exit 0
-fi
+out=$cache/xen-$key
+[ ! -e "$out/complete" ] || done_with "$out"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/ft-xen-XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -180,4 +194,4 @@ touch "$stage/complete"
 chmod 755 "$stage"
 # Two builds at once: the one that comes second finds the folder there and keeps it.
 mv -T "$stage" "$out" 2> /dev/null || [ -e "$out/complete" ] || fail "cannot write $out"
-echo "$out"
+done_with "$out"

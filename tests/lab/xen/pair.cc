@@ -49,6 +49,19 @@ bool redis_answers() {
          ::recv(redis->get(), answer.data(), answer.size(), 0) >= 5 && answer[0] == '+';
 }
 
+// Saved hosts are gigabytes: images that nobody asked for in two weeks go.
+void forget_old_images(const std::filesystem::path& image) {
+  using std::filesystem::file_time_type;
+  const auto now = file_time_type::clock::now();
+  std::error_code ignored;
+  std::filesystem::last_write_time(image / "complete", now, ignored);
+  for (const auto& other : std::filesystem::directory_iterator(image.parent_path(), ignored)) {
+    const auto asked = std::filesystem::last_write_time(other.path() / "complete", ignored);
+    if (ignored || !other.path().filename().string().starts_with("xen-")) continue;
+    if (now - asked > std::chrono::days(14)) std::filesystem::remove_all(other.path(), ignored);
+  }
+}
+
 bool until(Nanos patience, const std::function<bool()>& done) {
   const os::RealClock clock;
   const Time deadline = clock.now() + patience;
@@ -63,6 +76,7 @@ bool until(Nanos patience, const std::function<bool()>& done) {
 
 Result<XenLab> XenLab::find(const std::string& cache, const std::string& runs) {
   FT_ASSIGN(std::string image, run_image_script(FT_MAKE_XEN_IMAGE, cache, kImageTime));
+  forget_old_images(image);
   return XenLab{std::move(image), runs};
 }
 

@@ -49,6 +49,7 @@ class SavedHosts {
   static bool there(const std::string& saved) {
     return std::filesystem::exists(HostFiles(saved).devices);
   }
+  Status lock();
   Status make_pair();
   Status make_guest();
 
@@ -76,9 +77,6 @@ Result<SavedHosts> SavedHosts::open(const XenLab& lab, const std::optional<XenGu
   const std::string folder = lab.image + "/saved";
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  saved.lock_.reset(::open((folder + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
-  if (!saved.lock_.valid()) return failure(os::errno_status("open " + folder + "/lock"));
-  if (::flock(saved.lock_.get(), LOCK_EX) != 0) return failure(os::errno_status("flock"));
 
   // The paths are in it because a saved disk names the one that it stands on.
   const std::string version = qemu_version() + lab.image;
@@ -92,9 +90,19 @@ Result<SavedHosts> SavedHosts::open(const XenLab& lab, const std::optional<XenGu
 }
 
 Status SavedHosts::make_missing() {
+  if (there(a_) && there(b_) && there(a())) return {};
+  FT_TRY(lock());
   if (!there(a_) || !there(b_)) FT_TRY(make_pair().within("boot and save two hosts"));
   if (guest_ && !there(with_guest_)) FT_TRY(make_guest().within("save a host with a guest"));
   return {};
+}
+
+// Others may be making the same: whoever waited for them finds it made.
+Status SavedHosts::lock() {
+  const std::string path = lab_.image + "/saved/lock";
+  lock_.reset(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  if (!lock_.valid()) return os::errno_status("open " + path);
+  return ::flock(lock_.get(), LOCK_EX) == 0 ? Status{} : os::errno_status("lock " + path);
 }
 
 // A failure keeps what the hosts can tell about it.

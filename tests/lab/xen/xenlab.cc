@@ -34,7 +34,7 @@ int host_number(const std::string& host) { return host == "a" ? 1 : 2; }
 // --- xenlab up
 
 struct UpOptions {
-  std::string cache, place, guest;
+  std::string cache, place, guest = "none";
   bool fresh = false, etcd = false;
 };
 
@@ -52,7 +52,7 @@ Result<std::unique_ptr<XenPair>> open_pair(const UpOptions& options) {
   FT_ASSIGN(const XenLab lab, XenLab::find(options.cache, options.place + "/runs"));
   FT_TRY(become_namespace_root());
   std::optional<XenGuest> guest;
-  if (!options.guest.empty()) {
+  if (options.guest != "none") {
     const auto kind = guest_kind_from(options.guest);
     if (!kind) return failure(Code::invalid, "no guest kind \"" + options.guest + "\"");
     guest = XenGuest{.kind = *kind};
@@ -174,7 +174,7 @@ int main(int argc, char** argv) {
   up_command->add_option("place", options.place, "a folder for what the others need")->required();
   up_command->add_option("--cache", options.cache, "keeps images and saved hosts")->required();
   up_command->add_option("--guest", options.guest,
-                         "on host a: pvh, pvh2vcpu, pvh2vif, hvm or hvm-bare");
+                         "on host a: none, pvh, pvh2vcpu, pvh2vif, hvm or hvm-bare");
   up_command->add_flag("--fresh", options.fresh, "boot, and use no saved hosts");
   up_command->add_flag("--etcd", options.etcd, "start an etcd beside the client");
 
