@@ -24,7 +24,7 @@ namespace {
 using std::chrono::seconds;
 
 constexpr Nanos kImageTime = seconds(900);
-constexpr Nanos kBootTime = seconds(240);
+constexpr Nanos kBootTime = seconds(400);
 constexpr Nanos kCreateTime = seconds(180);
 constexpr Nanos kGuestTime = seconds(900);  // An HVM guest needs minutes: docs/XEN.md.
 
