@@ -2,13 +2,17 @@
 #include "output/plug_gate.h"
 
 #include <fmt/format.h>
+#include <linux/membarrier.h>
 #include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "os/event_fd.h"
 #include "os/thread.h"
@@ -23,12 +27,19 @@ using SteadyClock = std::chrono::steady_clock;
 
 constexpr auto kLookPause = 50us;        // While an epoch leaves the kernel's queue.
 constexpr auto kReleasePatience = 50ms;  // Then the gate's thread goes on with it.
-constexpr auto kSealPatience = 20ms;     // The guest is paused meanwhile.
+constexpr auto kSealPatience = 500ms;    // The guest is paused; without a seal it loses protection.
 constexpr int kFinishAgainMs = 10;
 constexpr int kLookForDropsMs = 50, kLookWhileOpenMs = 1000;
 
 // Kernel queues take their limit as a signed number of 32 bits.
 constexpr std::uint64_t kBytesHeldMin = 8ull << 10, kBytesHeldMost = 2ull << 30;
+
+// The last frame of one queue may still be on its way up the stack, on a processor that was
+// interrupted there; a frame of the other queue could overtake it on another one. This waits until
+// every processor has finished what it was doing for the network: tens of milliseconds, therefore
+// not for each epoch, between which there is time enough. A kernel without it risks a swap of two
+// frames.
+void let_softirqs_end() { ::syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0); }
 
 class PlugGate final : public OutputGate {
  public:
@@ -89,6 +100,8 @@ class PlugGate final : public OutputGate {
   State state_ = State::held;
   Other other_ = Other::empty;
   bool other_unblocked_ = false;
+  std::uint64_t other_count_ = 0;  // Of its ifb device, when all has left.
+  bool other_used_ = false;        // Something left by it since the gate was opened last.
   EpochId sealed_last_;
   mutable std::array<Counts, 2> seen_;  // What each queue had counted when last looked at.
   mutable std::uint64_t released_ = 0, dropped_ = 0;
@@ -132,7 +145,7 @@ PlugGate::~PlugGate() {
   rig_.detach();
   const auto until = SteadyClock::now() + kReleasePatience;
   for (;;) {
-    const auto drained = rig_.drained(rig_.filling());
+    const auto drained = rig_.drained(rig_.filling(), 0);
     if (!drained || *drained || SteadyClock::now() >= until) break;
     std::this_thread::sleep_for(kLookPause);
   }
@@ -255,7 +268,10 @@ Result<bool> PlugGate::finish(SteadyClock::duration patience) {
     if (!left) return false;
   }
   if (state_ == State::opening) {
-    FT_TRY(rig_.unblock(rig_.filling()).within("open the gate"));
+    if (std::exchange(other_used_, false)) let_softirqs_end();
+    if (const auto open = rig_.unblock(rig_.filling()); !open) {
+      return failure(open.error().within("open the gate"));
+    }
     state_ = State::open;
   }
   return true;
@@ -263,11 +279,13 @@ Result<bool> PlugGate::finish(SteadyClock::duration patience) {
 
 Result<bool> PlugGate::let_other_leave(SteadyClock::time_point until) {
   if (!other_unblocked_) {
-    FT_TRY(rig_.unblock(other()).within("release"));
-    other_unblocked_ = true;
+    const auto count = rig_.unblock(other());
+    if (!count) return failure(count.error().within("release"));
+    other_count_ = *count;
+    other_unblocked_ = other_used_ = true;
   }
   for (;;) {
-    auto drained = rig_.drained(other());
+    auto drained = rig_.drained(other(), other_count_);
     if (!drained) return failure(drained.error().within("release"));
     if (*drained) break;
     if (SteadyClock::now() >= until) return false;

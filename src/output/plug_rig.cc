@@ -233,9 +233,12 @@ Status PlugRig::block(unsigned queue) {
              fmt::format("block {}", names_[queue]));
 }
 
-Status PlugRig::unblock(unsigned queue) {
-  return ask(netlink_, order_plug(queues_[queue].ifindex, PlugOrder::release_indefinite),
-             fmt::format("unblock {}", names_[queue]));
+Result<std::uint64_t> PlugRig::unblock(unsigned queue) {
+  FT_ASSIGN(const LinkState link, link_of(queue));
+  FT_ASSIGN(const QueueState state, look(queue));
+  FT_TRY(ask(netlink_, order_plug(queues_[queue].ifindex, PlugOrder::release_indefinite),
+             fmt::format("unblock {}", names_[queue])));
+  return link.packets_to + state.packets;
 }
 
 Status PlugRig::empty(unsigned queue) {
@@ -265,15 +268,22 @@ Result<QueueState> PlugRig::look(unsigned queue) {
                                        names_[queue]));
 }
 
-Result<bool> PlugRig::drained(unsigned queue) {
+Result<LinkState> PlugRig::link_of(unsigned queue) {
+  std::optional<LinkState> link;
+  const std::string doing = fmt::format("look at {}", names_[queue]);
+  FT_TRY(ask(netlink_, get_link(queues_[queue].ifindex), doing,
+             [&](nlmsghdr& message) { link = parse_link(message); }));
+  if (!link) return failure(Code::io, doing + ": the kernel's answer says nothing of it");
+  return *link;
+}
+
+// An ifb device counts a frame as received when it comes from the queue, and as sent when it goes
+// on. Between leaving the queue and being received a frame is nowhere: therefore `count`.
+Result<bool> PlugRig::drained(unsigned queue, std::uint64_t count) {
   FT_ASSIGN(const QueueState state, look(queue));
   if (state.packets != 0) return false;
-  // An ifb device counts a frame once when it comes and once when it goes on; between the two the
-  // frame waits for a tasklet, and the other queue's frames could overtake it.
-  std::optional<LinkState> link;
-  FT_TRY(ask(netlink_, get_link(queues_[queue].ifindex), "count what left",
-             [&](nlmsghdr& message) { link = parse_link(message); }));
-  return link && link->packets_from == link->packets_to;
+  FT_ASSIGN(const LinkState link, link_of(queue));
+  return link.packets_from == link.packets_to && link.packets_to >= count;
 }
 
 std::uint64_t PlugRig::packets_towards_guest() {

@@ -48,14 +48,17 @@ class PlugRig {
 
   // All devices send into `queue` from now on: one message to the kernel.
   Status redirect_to(unsigned queue);
-  Status block(unsigned queue);    // It holds what comes in.
-  Status unblock(unsigned queue);  // It lets out what it holds and what comes in.
+  Status block(unsigned queue);  // It holds what comes in.
+  // It lets out what it holds and what comes in. Returns what its ifb device will have counted when
+  // all that it holds now has left. REQUIRES: what left before has left the ifb device, too.
+  Result<std::uint64_t> unblock(unsigned queue);
   // Drops all that it holds, and blocks. Nothing leaves in between.
   Status empty(unsigned queue);
   // Fails when the queue is no plug queue any more.
   Result<QueueState> look(unsigned queue);
-  // Nothing is held, and nothing is on its way out of the ifb device either.
-  Result<bool> drained(unsigned queue);
+  // Nothing is held, and nothing is on its way through the ifb device, `count` having gone that
+  // way.
+  Result<bool> drained(unsigned queue, std::uint64_t count);
   std::uint64_t packets_towards_guest();  // Ever, as its devices count.
 
  private:
@@ -72,6 +75,7 @@ class PlugRig {
   Status find_leftovers();
   Status ensure_queue(unsigned queue);
   Result<QueueState> root_queue(unsigned queue);
+  Result<LinkState> link_of(unsigned queue);
   Status ensure_redirect();
   Status ensure_filter(unsigned device);
   Result<bool> filtered_by_us(unsigned device);
