@@ -54,7 +54,7 @@ class OneQueue {
   void left(std::uint32_t first, std::uint32_t end) {
     REQUIRE(network.wait_for(end - first));
     CHECK(network.nothing_more_arrives());
-    CHECK(network.arrived() == range(first, end));
+    CHECK(network.arrived_are(range(first, end)));
   }
 
   Network network;

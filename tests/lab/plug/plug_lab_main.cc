@@ -45,13 +45,13 @@ bool start_machine() {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   ::utsname system{};
   ::uname(&system);
   fmt::print("kernel {}\n", system.release);
   bool good = start_machine();
   if (good) {
-    doctest::Context context;
+    doctest::Context context(argc, argv);  // The kernel passes on what follows `--`.
     context.setOption("no-breaks", true);
     context.setOption("duration", true);
     good = context.run() == 0;

@@ -11,8 +11,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <fstream>
 
 #include "output/tap.h"
 
@@ -21,6 +23,7 @@ namespace {
 
 // Twice: a packet socket takes a VLAN tag out of the frame, and what follows moves by four bytes.
 constexpr std::size_t kNumberAt = 18, kNumberAgainAt = 22;
+constexpr std::uint8_t kSource[] = {0x02, 0x66, 0x74, 0x00, 0x00, 0x01};
 constexpr std::uint32_t kProbe = 0xf0000000;
 
 class Links {
@@ -78,11 +81,18 @@ os::ScopedFd packet_socket(const std::string& device, std::uint16_t protocol) {
   return socket;
 }
 
+// A veth pair puts frames into the backlog of whichever processor sends, and two backlogs overtake
+// each other. What is tested is the order in which frames leave the gate: one backlog for them all.
+void keep_order(const std::string& device) {
+  std::ofstream processors("/sys/class/net/" + device + "/queues/rx-0/rps_cpus");
+  processors << "1" << std::endl;
+  REQUIRE(processors.good());
+}
+
 std::vector<std::uint8_t> frame(std::uint32_t number, std::uint16_t protocol, std::size_t bytes) {
   std::vector<std::uint8_t> frame(std::max<std::size_t>(bytes, 60));
   std::fill_n(frame.begin(), 6, std::uint8_t{0xff});
-  frame[6] = 0x02;
-  frame[11] = 0x01;
+  std::copy(std::begin(kSource), std::end(kSource), frame.begin() + 6);
   const std::uint16_t type = htons(protocol);
   std::memcpy(&frame[12], &type, sizeof type);
   std::memcpy(&frame[kNumberAt], &number, sizeof number);
@@ -109,6 +119,7 @@ Network::Network(std::vector<DeviceKind> devices) {
     links_.push_back(inside);
   };
   pair("out" + n + "a", "out" + n + "b");
+  keep_order("out" + n + "b");
   pair(probe_, probe_ + "g");
   outside_ = packet_socket("out" + n + "b", ETH_P_ALL);
   probe_socket_ = packet_socket(probe_ + "g", 0);
@@ -157,7 +168,10 @@ const conformance::Numbers& Network::arrived() {
   for (;;) {
     const auto got = ::recv(outside_.get(), bytes.data(), bytes.size(), 0);
     if (got < 0) return arrived_;
-    if (static_cast<std::size_t>(got) < kNumberAt + 4 || bytes[6] != 0x02) continue;
+    if (static_cast<std::size_t>(got) < kNumberAt + 4 ||
+        !std::equal(std::begin(kSource), std::end(kSource), bytes.begin() + 6)) {
+      continue;  // The kernel's own, such as a bridge's IGMP reports.
+    }
     std::uint32_t number = 0;
     std::memcpy(&number, &bytes[kNumberAt], sizeof number);
     if (number >= kProbe) {
@@ -175,16 +189,29 @@ bool Network::wait_for(std::size_t count) {
   return true;
 }
 
+bool Network::arrived_are(const conformance::Numbers& expected) {
+  const auto& numbers = arrived();
+  const auto [mine, theirs] =
+      std::mismatch(numbers.begin(), numbers.end(), expected.begin(), expected.end());
+  if (mine == numbers.end() && theirs == expected.end()) return true;
+  MESSAGE("arrived " << numbers.size() << " instead of " << expected.size() << ", first other at "
+                     << (mine - numbers.begin()));
+  for (auto it = mine; it != numbers.end() && it - mine < 12; ++it) MESSAGE("  arrived " << *it);
+  return false;
+}
+
 bool Network::nothing_more_arrives() {
   const std::size_t before = arrived().size();
   for (int round = 0; round < 20; ++round) {
     const auto probe = frame(kProbe + ++probes_, 0x88b5, 60);
     REQUIRE(::write(probe_socket_.get(), probe.data(), probe.size()) > 0);
     while (arrived(), probes_seen_ < probes_) {
-      if (!support::wait_readable(outside_.get(), POLLIN, support::kPatienceMs)) return false;
+      const bool readable = support::wait_readable(outside_.get(), POLLIN, support::kPatienceMs);
+      REQUIRE_MESSAGE(readable, "probe " << probes_ << " is lost, of the others " << probes_seen_);
     }
   }
-  return arrived().size() == before;
+  for (std::size_t i = before; i < arrived_.size(); ++i) MESSAGE("arrived: " << arrived_[i]);
+  return arrived_.size() == before;
 }
 
 std::unique_ptr<PlugWorld> PlugWorld::create(std::uint32_t, std::uint64_t bytes_max) {

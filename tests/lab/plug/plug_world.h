@@ -51,6 +51,8 @@ class Network {
   // What arrived outside, in order.
   const conformance::Numbers& arrived();
   bool wait_for(std::size_t count);
+  // Whether exactly these arrived so far, in this order; if not, says where they differ.
+  bool arrived_are(const conformance::Numbers& expected);
   // Nothing arrives although the kernel had time to deliver it: a frame that another guest's device
   // sends afterwards, on the same way and not held, is there.
   bool nothing_more_arrives();
