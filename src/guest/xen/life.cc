@@ -120,7 +120,14 @@ void Life::stop_domain(Nanos patience, Ready ready) {
   wake_->signal();
 }
 
+void Life::domain_resumed() {
+  resumed_ = true;
+  wake_->signal();
+}
+
+// Who does not hear of an end from xenstored sees it half a second later: nothing to tell of.
 void Life::obey() {
+  if (resumed_.exchange(false)) (void)Suspender::tell_store(*calls_, domain_);
   Ready ready;
   {
     const std::scoped_lock lock(mutex_);
@@ -153,7 +160,7 @@ void Life::look() {
   Judge::Verdict verdict = judge_.on_look(*info, ours, intentions_.answers_late);
   if (verdict.set_running && calls_->resume(domain_).ok()) {
     intentions_.answers_late = false;
-    (void)calls_->store_resumed(domain_);
+    (void)Suspender::tell_store(*calls_, domain_);
   }
   for (GuestEvent& event : verdict.events) tell(std::move(event));
   if (judge_.ended()) return;

@@ -58,6 +58,8 @@ class Life {
   // order is under way, and the domain runs.
   using Ready = std::function<void(Result<Stopped>)>;
   void stop_domain(Nanos patience, Ready ready);
+  // Libft set the domain running after it had suspended itself.
+  void domain_resumed();
 
  private:
   void run();
@@ -70,7 +72,7 @@ class Life {
   Suspender suspender_;
   Judge judge_;
   std::optional<os::EventFd> wake_;
-  std::atomic<bool> stopping_{false};
+  std::atomic<bool> stopping_{false}, resumed_{false};
   std::mutex mutex_;  // What is below.
   std::function<void(GuestEvent)> sink_;
   std::vector<GuestEvent> waiting_;

@@ -13,9 +13,8 @@ namespace {
 
 using Steady = std::chrono::steady_clock;
 
-// xenstored tells of a suspended domain after some milliseconds; asking Xen costs microseconds.
-constexpr Nanos kAskXenEvery = Millis{2};
-constexpr char kReleased[] = "@releaseDomain";
+// Asking Xen costs microseconds; where xenstored is watched for ends of domains, it may be sooner.
+constexpr Nanos kAskXenEvery = std::chrono::microseconds(500);
 
 Result<DomainInfo> living(XenCalls& calls, DomId domain) {
   FT_ASSIGN(const auto info, calls.domain(domain));
@@ -47,8 +46,6 @@ Result<Stopped> Suspender::stop(Nanos patience, const std::atomic<bool>* cancell
 }
 
 Result<Stopped> Suspender::ask(Nanos patience, const std::atomic<bool>* cancelled) {
-  if (!watching_) FT_TRY(calls_.watch(kReleased));
-  watching_ = true;
   ++intentions_.stops;
   intentions_.suspending = true;
   const auto begun = Steady::now();
@@ -104,7 +101,10 @@ Status Suspender::give_up(Nanos patience) {
   const auto deadline = Steady::now() + patience;
   while (Steady::now() < deadline) {
     const auto info = living(calls_, domain_);
-    if (info && info->shutdown && info->reason == kShutdownSuspend) return go_on();
+    if (info && info->shutdown && info->reason == kShutdownSuspend) {
+      FT_TRY(go_on());
+      return tell_store(calls_, domain_);
+    }
     if (!info && info.error().code() == Code::guest_gone) return info.error();
     (void)calls_.wait(kAskXenEvery, -1);
   }
@@ -121,11 +121,13 @@ Status Suspender::go_on() {
     return status;
   }
   FT_TRY(run());
-  // The guest runs. Without this xenstored would not tell of its next end.
-  Status told = calls_.store_resumed(domain_);
-  if (!told.ok()) told = calls_.store_resumed(domain_);
   intentions_.suspending = false;
-  return told;
+  return {};
+}
+
+Status Suspender::tell_store(XenCalls& calls, DomId domain) {
+  const Status told = calls.store_resumed(domain);
+  return told.ok() ? told : calls.store_resumed(domain);
 }
 
 // Whether a call that failed did its work is looked up: a domain that runs must not be resumed.
@@ -139,11 +141,6 @@ Status Suspender::run() {
     if (!info && info.error().code() == Code::guest_gone) return info.error();
   }
   return status;
-}
-
-void Suspender::forget() {
-  if (watching_) (void)calls_.unwatch(kReleased);
-  watching_ = false;
 }
 
 }  // namespace libft::xen

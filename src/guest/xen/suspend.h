@@ -38,7 +38,9 @@ class Suspender {
   Result<Stopped> stop(Nanos patience, const std::atomic<bool>* cancelled = nullptr);
   // REQUIRES: stop() succeeded, not by_itself.
   Status go_on();
-  void forget();  // Tells xenstored that nothing more is to be waited for.
+  // To be called after go_on(), in any thread: without it xenstored would not tell of the domain's
+  // next end. The guest runs meanwhile.
+  static Status tell_store(XenCalls& calls, DomId domain);
 
  private:
   Result<Stopped> ask(Nanos patience, const std::atomic<bool>* cancelled);
@@ -49,7 +51,6 @@ class Suspender {
   XenCalls& calls_;
   const DomId domain_;
   const bool cooperative_;
-  bool watching_ = false;
   Intentions& intentions_;
 };
 

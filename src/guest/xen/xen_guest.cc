@@ -76,6 +76,7 @@ class Xen final : public XenGuest {
   Status start_life();
   Status check_memory(std::uint64_t total_pages);
   Result<Stopped> stop();
+  void go_on_at_last();
 
   Parts parts_;
   Intentions intentions_;
@@ -133,13 +134,16 @@ Status Xen::start_life() {
 
 Xen::~Xen() {
   life_.reset();  // Calls off what was ordered.
-  if (prepared_.outcome && *prepared_.outcome && !(**prepared_.outcome).by_itself)
-    (void)suspender_.go_on();
-  if (paused_ && stopped_by_us_) (void)suspender_.go_on();
+  if (prepared_.outcome && *prepared_.outcome && !(**prepared_.outcome).by_itself) go_on_at_last();
+  if (paused_ && stopped_by_us_) go_on_at_last();
   stop_tracking();
-  suspender_.forget();
   parts_.memory = DomainMemory();  // A domain whose memory is mapped cannot go.
   parts_.shell.reset();
+}
+
+void Xen::go_on_at_last() {
+  (void)suspender_.go_on();
+  if (parts_.shape.cooperative) (void)Suspender::tell_store(calls(), parts_.domain);
 }
 
 std::vector<std::string> Xen::interfaces() const {
@@ -188,7 +192,6 @@ void Xen::stop_tracking() {
   if (!std::exchange(tracking_, false)) return;
   (void)calls().log_dirty_off(parts_.domain);
   (void)calls().remove(mark_of(parts_.domain));
-  suspender_.forget();
 }
 
 void Xen::prepare_pause(std::function<void(Status)> ready) {
@@ -251,7 +254,10 @@ Status Xen::check_memory(std::uint64_t total_pages) {
 
 Status Xen::resume() {
   if (!paused_) return Status(Code::internal, "resume: libft has not paused this domain");
-  if (stopped_by_us_) FT_TRY(suspender_.go_on());
+  if (stopped_by_us_) {
+    FT_TRY(suspender_.go_on());
+    if (parts_.shape.cooperative && life_) life_->domain_resumed();
+  }
   paused_ = stopped_by_us_ = false;
   return {};
 }
