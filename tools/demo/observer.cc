@@ -157,7 +157,7 @@ Result<Observer::Verdict> Observer::ask_since(Time from, Nanos patience) {
   for (const Output& output : seen) open.push_back(output.counter);
 
   const std::lock_guard one_at_a_time(query_mutex_);
-  const Time end = now() + patience;
+  Time end = now() + patience;  // Without any answer: how long all take depends on how many.
   std::map<std::uint64_t, bool> answered;
   while (!open.empty() && now() < end) {
     const std::size_t batch = std::min<std::size_t>(kWindow, open.size());
@@ -176,6 +176,7 @@ Result<Observer::Verdict> Observer::ask_since(Time from, Nanos patience) {
       known[answer->argument - first] = value;
     }
     std::erase_if(open, [&](std::uint64_t counter) { return answered.count(counter) != 0; });
+    if (got > 0) end = now() + patience;
   }
   if (!open.empty()) {
     return failure(Code::timeout, fmt::format("the guest did not say what it knows about {} of {} "
