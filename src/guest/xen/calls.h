@@ -96,6 +96,10 @@ class XenCalls {
   // A bit a page written since the last call; valid until the next call.
   virtual Result<std::span<const std::uint64_t>> take_dirty(DomId domain, std::uint64_t pages) = 0;
 
+  // Adds the pages that other domains have mapped through grants and may write: Xen logs such
+  // writes only when the mapping ends.
+  virtual Status lent(DomId domain, std::vector<std::uint64_t>& pages) = 0;
+
   // --- its processors' and platform's state -------------------------------------------------
   virtual Status context(DomId domain, std::vector<std::byte>& context) = 0;
   virtual Status set_context(DomId domain, std::span<const std::byte> context) = 0;

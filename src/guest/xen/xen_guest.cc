@@ -85,6 +85,7 @@ class Xen final : public XenGuest {
   std::function<void(GuestEvent)> sink_;  // Of a standby, for the Life to come.
   GuestInfo info_;
   std::uint64_t page_numbers_ = 0;
+  std::vector<std::uint64_t> lent_;  // Pages that others may have written: kept for its memory.
   bool tracking_ = false;
   bool lost_written_ = false;  // A log was taken and not delivered: the next answer is all pages.
   bool stale_ = false;         // The mappings do not show the guest's memory any more.
@@ -266,16 +267,19 @@ Status Xen::take_written(PageSet& written) {
   written.clear();
   if (!tracking_) return Status(Code::internal, "take written pages: they are not tracked");
   const auto bits = calls().take_dirty(parts_.domain, page_numbers_);
-  if (!bits) {
+  lent_ = parts_.rings;
+  Status status = bits ? calls().lent(parts_.domain, lent_) : bits.error();
+  if (!status.ok()) {
     lost_written_ = true;  // How much of the log was cleared is not known.
-    return bits.error();
+    return status;
   }
   if (std::exchange(lost_written_, false)) {
     parts_.memory.select_all(written);
     return {};
   }
   parts_.memory.select(*bits, written);
-  for (const std::uint64_t page : parts_.rings) written.add(PageNo{page});
+  for (const std::uint64_t page : lent_)
+    if (!parts_.memory.page(page).empty()) written.add(PageNo{page});
   return {};
 }
 

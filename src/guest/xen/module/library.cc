@@ -14,14 +14,16 @@
 #include "guest/xen/module.h"
 #include "os/poll.h"
 
+// In this order: params.h uses what xenctrl.h defines.
+// clang-format off
 extern "C" {
 #include <xenctrl.h>
 #include <xenforeignmemory.h>
 #include <xenguest.h>
 #include <xenstore.h>
 #include <xentoollog.h>
-
-#include <xen/hvm/params.h>  // After xenctrl.h, which defines what it uses.
+#include <xen/hvm/params.h>
+// clang-format on
 // libxenctrl exports it for libxenguest without declaring it publicly; the same from 4.17 to 4.20.
 int xc_get_pfn_type_batch(xc_interface* xch, uint32_t dom, unsigned int num, xen_pfn_t* pages);
 }
@@ -100,6 +102,7 @@ class Library final : public XenCalls {
  public:
   ~Library() override {
     bitmap_.reset();
+    unmap_grants();
     if (xs_ != nullptr) xs_close(xs_);
     if (memory_ != nullptr) xenforeignmemory_close(memory_);
     if (xc_ != nullptr) xc_interface_close(xc_);
@@ -153,6 +156,7 @@ class Library final : public XenCalls {
                   "stop logging written pages");
   }
   Result<std::span<const std::uint64_t>> take_dirty(DomId domain, std::uint64_t pages) override;
+  Status lent(DomId domain, std::vector<std::uint64_t>& pages) override;
   Status context(DomId domain, std::vector<std::byte>& context) override;
   Status set_context(DomId domain, std::span<const std::byte> context) override;
   Result<std::uint64_t> param(DomId domain, std::uint32_t index) override;
@@ -198,6 +202,18 @@ class Library final : public XenCalls {
   xenforeignmemory_handle* memory_ = nullptr;
   xs_handle* xs_ = nullptr;
   std::unique_ptr<Bitmap> bitmap_;
+
+  // A domain's grant table, read only. It grows, and is mapped anew then.
+  struct Grants {
+    DomId domain = 0;
+    std::uint32_t frames = 0;
+    int version = 0;
+    xenforeignmemory_resource_handle* resource = nullptr;
+    const volatile std::uint16_t* entries = nullptr;
+  };
+  Status map_grants(DomId domain);
+  void unmap_grants();
+  Grants grants_;
 };
 
 Status Library::open() {
@@ -394,6 +410,52 @@ Result<std::span<const std::uint64_t>> Library::take_dirty(DomId domain, std::ui
   if (static_cast<std::uint64_t>(taken) < pages)
     return failure(Code::io, fmt::format("Xen answered for {} of {} pages", taken, pages));
   return bitmap_->words(pages);
+}
+
+void Library::unmap_grants() {
+  if (grants_.resource != nullptr) xenforeignmemory_unmap_resource(memory_, grants_.resource);
+  grants_ = {};
+}
+
+Status Library::map_grants(DomId domain) {
+  gnttab_query_size size = {};
+  size.dom = static_cast<domid_t>(domain);
+  if (xc_gnttab_query_size(xc_, &size) < 0 || size.status != GNTST_okay)
+    return failed("ask for the size of the domain's grant table");
+  const int version = xc_gnttab_get_version(xc_, domain);
+  if (version < 0) return failed("ask for the version of the domain's grant table");
+  if (grants_.domain == domain && grants_.frames == size.nr_frames && grants_.version == version)
+    return {};
+  unmap_grants();
+  void* entries = nullptr;
+  auto* const resource = xenforeignmemory_map_resource(
+      memory_, static_cast<domid_t>(domain), XENMEM_resource_grant_table,
+      XENMEM_resource_grant_table_id_shared, 0, size.nr_frames, &entries, PROT_READ, 0);
+  if (resource == nullptr) return failed("map the domain's grant table");
+  grants_ = {domain, size.nr_frames, version, resource,
+             static_cast<const volatile std::uint16_t*>(entries)};
+  return {};
+}
+
+// An entry of version 1 is flags, domid (2 bytes each) and page number (4), and says itself whether
+// it is mapped to be written; one of version 2 has 16 bytes, the page number (8) in their middle,
+// and keeps that elsewhere, so that all that may be written count (public/grant_table.h).
+Status Library::lent(DomId domain, std::vector<std::uint64_t>& pages) {
+  FT_TRY(map_grants(domain));
+  const bool first = grants_.version < 2;
+  const std::size_t words = first ? 4 : 8;
+  const std::size_t count = grants_.frames * kPageBytes / (2 * words);
+  for (std::size_t i = 0; i < count; ++i) {
+    const volatile std::uint16_t* const entry = grants_.entries + i * words;
+    const std::uint16_t flags = entry[0];
+    if ((flags & GTF_type_mask) != GTF_permit_access || (flags & GTF_readonly) != 0) continue;
+    if (first && (flags & GTF_writing) == 0) continue;
+    const std::size_t at = first ? 2 : 4;
+    std::uint64_t page = entry[at] | std::uint64_t{entry[at + 1]} << 16;
+    if (!first) page |= std::uint64_t{entry[at + 2]} << 32;
+    pages.push_back(page);
+  }
+  return {};
 }
 
 // --- its processors' and platform's state -------------------------------------------------------

@@ -208,6 +208,12 @@ class FakeCalls final : public XenCalls {
       if (page < pages) bits_[page / 64] |= std::uint64_t{1} << page % 64;
     return std::span<const std::uint64_t>(bits_);
   }
+  Status lent(DomId domain, std::vector<std::uint64_t>& pages) override {
+    FT_CALL("lent");
+    FT_DOMAIN(domain);
+    pages.insert(pages.end(), d.lent.begin(), d.lent.end());
+    return {};
+  }
   Status context(DomId domain, std::vector<std::byte>& context) override {
     FT_CALL("context");
     FT_DOMAIN(domain);

@@ -21,6 +21,7 @@ struct FakeDomain {
   std::map<std::uint64_t, std::uint64_t> slots;
   std::set<std::uint64_t> hidden;  // Lent by Xen: not ordinary memory.
   std::set<std::uint64_t> dirty;
+  std::vector<std::uint64_t> lent;  // Mapped by a backend.
   std::map<std::uint32_t, std::uint64_t> params;
   std::vector<std::byte> context;
   TscInfo tsc;

@@ -55,7 +55,7 @@ Status protect_once(FakeHost& host) {
   return {};
 }
 
-TEST_CASE("an epoch has the pages that were written, and those that dom0 writes") {
+TEST_CASE("an epoch has the pages that were written, and those that others may write") {
   const auto host = host_with_guest();
   auto guest = XenGuest::attach(kName, host->options());
   REQUIRE_MESSAGE(guest, guest.error().to_string());
@@ -66,12 +66,13 @@ TEST_CASE("an epoch has the pages that were written, and those that dom0 writes"
   REQUIRE((*guest)->start_tracking().ok());
   host->write_page(id, 3, 1);
   host->write_page(id, 150, 2);
+  host->domains[id].lent = {160, 5000};  // The second is no memory of the guest's.
   PageSet pages;
   std::vector<std::byte> state;
   REQUIRE(take_epoch(**guest, pages, state).ok());
-  CHECK(pages.pages() == 4);
-  for (const std::uint64_t page :
-       {std::uint64_t{3}, std::uint64_t{150}, FakeHost::kStorePage, FakeHost::kConsolePage})
+  CHECK(pages.pages() == 5);
+  for (const std::uint64_t page : {std::uint64_t{3}, std::uint64_t{150}, std::uint64_t{160},
+                                   FakeHost::kStorePage, FakeHost::kConsolePage})
     CHECK(pages.contains(PageNo{page}));
   CHECK((*guest)->last_handshake() > Nanos{0});
   CHECK(host->domains[id].runs());
