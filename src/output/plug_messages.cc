@@ -182,6 +182,15 @@ NetlinkMessage set_link(int ifindex, bool up) {
   return message;
 }
 
+NetlinkMessage without_addresses(int ifindex) {
+  NetlinkMessage message = link_message(RTM_NEWLINK, 0, ifindex);
+  const std::uint8_t mode = IN6_ADDR_GEN_MODE_NONE;
+  message.nest(IFLA_AF_SPEC, [&] {
+    message.nest(AF_INET6, [&] { message.put(IFLA_INET6_ADDR_GEN_MODE, &mode, sizeof mode); });
+  });
+  return message;
+}
+
 NetlinkMessage delete_link(int ifindex) { return link_message(RTM_DELLINK, 0, ifindex); }
 
 NetlinkMessage replace_plug(int ifindex, std::uint32_t handle, std::uint32_t limit_bytes) {
@@ -252,6 +261,7 @@ std::optional<LinkState> parse_link(const nlmsghdr& message) {
   state.kind = text_in(nested((*attributes)[IFLA_LINKINFO], IFLA_INFO_MAX)[IFLA_INFO_KIND]);
   state.packets_from = counts.rx_packets;
   state.packets_to = counts.tx_packets;
+  state.packets_from_dropped = counts.rx_dropped;
   return state;
 }
 

@@ -23,6 +23,9 @@ NetlinkMessage get_link(int ifindex);
 // `alias` is what `ip link` shows to people.
 NetlinkMessage add_ifb(const std::string& name, const std::string& alias);
 NetlinkMessage set_link(int ifindex, bool up);
+// No IPv6 address, and so nothing that the kernel sends by the device itself. Refused
+// (EAFNOSUPPORT) by a kernel without IPv6.
+NetlinkMessage without_addresses(int ifindex);
 NetlinkMessage delete_link(int ifindex);
 
 // A queue of this kind begins to hold when it is made. Takes the place of the root queue that is
@@ -51,6 +54,7 @@ struct LinkState {
   bool up = false;
   std::string kind;  // "ifb", "tun", "veth"...; empty for hardware and Xen's vifs.
   std::uint64_t packets_from = 0, packets_to = 0;  // As the host counts: received, sent.
+  std::uint64_t packets_from_dropped = 0;          // Of those received.
 };
 std::optional<LinkState> parse_link(const nlmsghdr& message);
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // What the plug gate promises beyond the suite of every gate.
 #include <fmt/format.h>
+#include <linux/if_packet.h>
 #include <net/if.h>
+#include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 
@@ -26,6 +29,16 @@ std::unique_ptr<OutputGate> open_gate(PlugGateOptions options, Log& log) {
 }
 
 bool exists(const std::string& device) { return ::if_nametoindex(device.c_str()) != 0; }
+
+void send_by(const std::string& device) {
+  const os::ScopedFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+  sockaddr_ll to{};
+  to.sll_family = AF_PACKET;
+  to.sll_ifindex = static_cast<int>(::if_nametoindex(device.c_str()));
+  const std::array<char, 60> frame{};
+  REQUIRE(::sendto(socket.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&to),
+                   sizeof to) == frame.size());
+}
 
 Numbers sorted(Numbers numbers) {
   std::sort(numbers.begin(), numbers.end());
@@ -97,6 +110,24 @@ TEST_CASE("plug gate: at its limit it drops, counts, says so, and goes on") {
   network.send(1001);
   REQUIRE(network.wait_for(full.packets_held + 2));
   CHECK(network.arrived().back() == 1001);
+}
+
+// The kernel does (IPv6 on a device that is up), and what is redirected nowhere an ifb drops.
+TEST_CASE("plug gate: what somebody sends by its own devices goes nowhere, and stops nothing") {
+  support::MemoryLog log;
+  Network network;
+  const auto gate = open_gate(network.options(), log);
+  network.send(0);
+  send_by(output::plug_queue_names(network.guest())[0]);
+  CHECK(gate->statistics().packets_held == 2);
+  for (std::uint32_t n = 1; n < 4; ++n) {
+    REQUIRE(gate->seal(epoch(n)).ok());
+    network.send(n);
+    REQUIRE(gate->release(epoch(n)).ok());
+    REQUIRE(network.wait_for(n));
+  }
+  CHECK(network.arrived_are(range(0, 3)));
+  CHECK(network.nothing_more_arrives());
 }
 
 TEST_CASE("plug gate: a release that may not happen yet happens when it may") {

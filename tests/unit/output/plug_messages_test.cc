@@ -128,6 +128,7 @@ TEST_CASE("plug messages: a link's kind and counts are read") {
   rtnl_link_stats64 counts{};
   counts.rx_packets = 8;
   counts.tx_packets = 6;
+  counts.rx_dropped = 1;
   answer.put(IFLA_STATS64, &counts, sizeof counts);
   answer.nest(IFLA_LINKINFO, [&] { answer.put_text(IFLA_INFO_KIND, "ifb"); });
   const auto state = parse_link(answer.header());
@@ -136,6 +137,21 @@ TEST_CASE("plug messages: a link's kind and counts are read") {
   CHECK(state->kind == "ifb");
   CHECK(state->packets_from == 8);
   CHECK(state->packets_to == 6);
+  CHECK(state->packets_from_dropped == 1);
+}
+
+TEST_CASE("plug messages: a device is kept from addresses of its own") {
+  const auto message = without_addresses(5);
+  nlattr* const families =
+      nlmsg_find_attr(const_cast<nlmsghdr*>(&message.header()), sizeof(ifinfomsg), IFLA_AF_SPEC);
+  REQUIRE(families != nullptr);
+  nlattr* const family =
+      nla_find(static_cast<nlattr*>(nla_data(families)), nla_len(families), AF_INET6);
+  REQUIRE(family != nullptr);
+  const nlattr* const mode =
+      nla_find(static_cast<nlattr*>(nla_data(family)), nla_len(family), IFLA_INET6_ADDR_GEN_MODE);
+  REQUIRE(mode != nullptr);
+  CHECK(*static_cast<std::uint8_t*>(nla_data(mode)) == IN6_ADDR_GEN_MODE_NONE);
 }
 
 GuestId guest() { return *GuestId::from_name("web"); }
