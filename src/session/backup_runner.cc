@@ -248,8 +248,10 @@ void BackupRunner::on_message(const wire::Message& message, Generation generatio
   if (const auto* ended = std::get_if<wire::Ended>(&message))
     return perform(core_.on_ended(now, ended->text));
   if (const auto* verify = std::get_if<wire::Verify>(&message)) {
-    const auto hash = hash_of_memory(replica_.guest->info());
-    return send(wire::Verify{verify->id, hash}, generation);
+    PageSet left_out;
+    for (const auto& run : verify->left_out) left_out.add(run.first, run.count);
+    const auto hash = MemoryHash(replica_.guest->info()).without(left_out);
+    return send(wire::Verify{verify->id, hash, {}}, generation);
   }
   if (const auto* round = std::get_if<wire::SyncRound>(&message)) {
     context_.statistics.update([&](SessionStatus& s) {

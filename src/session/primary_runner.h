@@ -53,6 +53,7 @@ class PrimaryRunner {
   struct Verification {
     VerifyDone done;
     EpochId id;
+    PageSet left_out;
     std::uint64_t hash = 0;
   };
 

@@ -103,7 +103,10 @@ void PrimaryRunner::send_epoch(checkpoint::CapturedEpoch* epoch) {
     return status;
   });
   if (verification_ && verification_->id == epoch->id)
-    connection_->send(wire::encode(wire::Verify{verification_->id, verification_->hash},
+    connection_->send(wire::encode(wire::Verify{verification_->id,
+                                                verification_->hash,
+                                                {verification_->left_out.runs().begin(),
+                                                 verification_->left_out.runs().end()}},
                                    context_.parts.guest, core_.record().generation));
 }
 
@@ -160,13 +163,20 @@ void PrimaryRunner::verify(VerifyDone done) {
   if (!core_.is_protected() || verification_)
     return done(failure(Code::refused, verification_ ? "a verification is under way"
                                                      : "the guest is not protected now"));
-  verification_ = Verification{std::move(done), {}, 0};
+  verification_ = Verification{std::move(done), {}, {}, 0};
   perform(core_.on_output_waiting(context_.now()));  // A checkpoint soon.
 }
 
 void PrimaryRunner::capture_for_verify(const checkpoint::CapturedEpoch& epoch, bool stay_paused) {
-  verification_->id = epoch.id;
-  verification_->hash = hash_of_memory(replica_.guest->info());
+  auto& verification = *verification_;
+  verification.id = epoch.id;
+  const MemoryHash memory(replica_.guest->info());
+  // Those who serve a guest may write into buffers that it lent them although it stands still
+  // (Xen's dom0 does). Such pages belong to the next epoch, and cannot be compared in this one.
+  if (auto status = replica_.guest->take_written(verification.left_out); !status)
+    context_.tell(LogLevel::warning, "error", status.within("verify").to_string(), {});
+  checkpointer_->want(verification.left_out);
+  verification.hash = memory.without(verification.left_out);
   if (stay_paused) return;
   if (auto status = replica_.guest->resume(); !status)
     context_.tell(LogLevel::error, "error", status.within("resume the guest").to_string(), {});
@@ -177,9 +187,13 @@ void PrimaryRunner::on_verify(const wire::Verify& answer) {
   const auto& info = replica_.guest->info();
   auto done = std::move(verification_->done);
   const bool same = verification_->hash == answer.memory_hash;
-  const auto text =
-      fmt::format("epoch {}: {} pages, hash {:016x} here, {:016x} at the backup",
-                  to_string(answer.id), info.pages(), verification_->hash, answer.memory_hash);
+  const auto text = fmt::format(
+      "epoch {}: {} pages{}, hash {:016x} here, {:016x} at the backup", to_string(answer.id),
+      info.pages(),
+      verification_->left_out.empty()
+          ? ""
+          : fmt::format(" without {} that were written meanwhile", verification_->left_out.pages()),
+      verification_->hash, answer.memory_hash);
   verification_.reset();
   done(same ? Result<std::string>(text) : failure(Code::corrupt, "the memories differ: " + text));
 }

@@ -21,6 +21,7 @@ constexpr std::size_t kStringBytesMax = 1u << 20;
 constexpr std::size_t kTextBytesMax = 4096;
 constexpr std::size_t kHostBytesMax = 64;
 constexpr std::size_t kRegionsMax = 4096;
+constexpr std::size_t kRunsMax = 1u << 16;
 constexpr std::uint64_t kPageNumberEnd = 1ull << 56;
 
 // Writes the fields of one record.
@@ -140,6 +141,21 @@ void fields_of_shape(Fields& f, Shape& shape) {
   }
 }
 
+template <class Fields, class Runs>
+void fields_of_runs(Fields& f, Runs& runs) {
+  const std::size_t count = f.count(runs.size(), kRunsMax);
+  std::uint64_t end = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if constexpr (!std::is_const_v<Runs>) runs.emplace_back();
+    f.number(runs[i].first.value);
+    f.number(runs[i].count);
+    f.demand(runs[i].count > 0 && runs[i].first.value >= end, "runs of pages do not ascend");
+    f.demand(runs[i].count < kPageNumberEnd && runs[i].first.value < kPageNumberEnd - runs[i].count,
+             "page numbers beyond 2^56");
+    end = runs[i].first.value + runs[i].count;
+  }
+}
+
 // --- the messages, as in FORMAT.md, section 3 --------------------------------------------------
 
 template <class Io, class M>
@@ -236,6 +252,7 @@ template <class Io>
 void records(Io& io, auto& m, const Verify*) {
   io.record(0x8020, [&](auto& f) { fields_of_id(f, m.id); });
   io.record(0x8022, [&](auto& f) { f.number(m.memory_hash); });
+  io.unless_empty(0x8023, m.left_out, [&](auto& f) { fields_of_runs(f, m.left_out); });
 }
 
 // --- the two directions ------------------------------------------------------------------------
@@ -252,6 +269,9 @@ class Writer {
     base::store_le(to_.data() + begin - sizeof(std::uint32_t), std::uint32_t(to_.size() - begin));
   }
   void optional(RecordType type, auto&& list) { record(type, list); }
+  void unless_empty(RecordType type, const auto& what, auto&& list) {
+    if (!what.empty()) record(type, list);
+  }
 
  private:
   std::vector<std::byte>& to_;
@@ -272,6 +292,7 @@ class Reader {
     if (!status_.ok()) return;
     if (auto bytes = from_.take(type)) read(type, *bytes, list);
   }
+  void unless_empty(RecordType type, const auto&, auto&& list) { optional(type, list); }
   Status finish() {
     if (status_.ok()) status_ = from_.all_understood();
     return status_;

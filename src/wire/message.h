@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The messages of libft's protocol, as values. FORMAT.md is the specification; frame.h carries them.
-// Bulk data (pages, device state) does not pass through here: see pages.h.
+// The messages of libft's protocol, as values. FORMAT.md is the specification; frame.h carries
+// them. Bulk data (pages, device state) does not pass through here: see pages.h.
 #pragma once
 
 #include <string>
@@ -12,8 +12,8 @@
 
 namespace libft::wire {
 
-constexpr std::uint16_t kVersion = 1;          // Highest version this code speaks.
-constexpr std::uint16_t kVersionOldest = 1;    // Lowest.
+constexpr std::uint16_t kVersion = 1;        // Highest version this code speaks.
+constexpr std::uint16_t kVersionOldest = 1;  // Lowest.
 
 // What both sides may use; the connection uses the intersection.
 namespace feature {
@@ -42,12 +42,12 @@ struct GuestShape {
 struct Hello {
   std::uint16_t version_min = kVersionOldest, version_max = kVersion;
   std::uint64_t features = 0;
-  std::string guest;        // Name; the frame's guest id is its hash.
+  std::string guest;  // Name; the frame's guest id is its hash.
   Incarnation backup;
   EpochId newest_complete;  // {0,0}: holds nothing.
   Incarnation image_of;     // Whose stream that image came from; nobody when it holds nothing.
   std::uint64_t memory_bytes_free = 0;  // What this host can give to the guest.
-  GuestShape shape;         // The standby instance; empty driver: made after Welcome.
+  GuestShape shape;                     // The standby instance; empty driver: made after Welcome.
   bool operator==(const Hello&) const = default;
 };
 
@@ -57,9 +57,9 @@ struct Welcome {
   std::uint64_t features = 0;
   Incarnation primary;
   GuestShape shape;
-  bool resume = false;               // The image that Hello names is the base; else all memory follows.
-  std::uint64_t heartbeat_token = 0; // Binds heartbeats to this connection.
-  std::uint16_t heartbeat_port = 0;  // Where the primary hears them; 0: no heartbeats.
+  bool resume = false;  // The image that Hello names is the base; else all memory follows.
+  std::uint64_t heartbeat_token = 0;  // Binds heartbeats to this connection.
+  std::uint16_t heartbeat_port = 0;   // Where the primary hears them; 0: no heartbeats.
   std::uint32_t heartbeat_interval_ms = 50;
   bool operator==(const Welcome&) const = default;
 };
@@ -108,15 +108,16 @@ struct Bye {  // Either side: an orderly end of the connection; `text` for the l
   bool operator==(const Bye&) const = default;
 };
 
-// Both ways, for `ftctl verify`. The primary asks right behind epoch `id`; the backup answers with the
-// hash of its own memory as of that epoch.
+// Both ways, for `ftctl verify`. The primary asks right behind epoch `id`; the backup answers with
+// the hash of its own memory as of that epoch.
 struct Verify {
   EpochId id;
-  std::uint64_t memory_hash = 0;  // XXH3-64 of all memory, region after region.
+  std::uint64_t memory_hash = 0;  // XXH3-64 over the XXH3-64 of each page, ascending.
+  std::vector<PageRun> left_out;  // From the primary: these pages are not hashed.
   bool operator==(const Verify&) const = default;
 };
 
-using Message = std::variant<Hello, Welcome, Refuse, SyncRound, ProbeAnswer, Ack, Joined, SwitchOver,
-                             Ended, Bye, Verify>;
+using Message = std::variant<Hello, Welcome, Refuse, SyncRound, ProbeAnswer, Ack, Joined,
+                             SwitchOver, Ended, Bye, Verify>;
 
 }  // namespace libft::wire

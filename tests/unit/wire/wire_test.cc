@@ -365,6 +365,20 @@ TEST_CASE("values out of range in messages are corrupt") {
   CHECK(refused(welcome));
 }
 
+TEST_CASE("pages left out of a verification come back, and must ascend") {
+  const auto read = [](std::vector<PageRun> left_out) {
+    const Message verify = Verify{{Generation{2}, Epoch{3}}, 77, std::move(left_out)};
+    return decode_payload(FrameType::verify, payload_of(verify));
+  };
+  const std::vector<PageRun> runs{{PageNo{4}, 2}, {PageNo{9}, 1}};
+  const auto back = read(runs);
+  REQUIRE(back);
+  CHECK(std::get<Verify>(*back).left_out == runs);
+  CHECK_FALSE(read({{PageNo{9}, 1}, {PageNo{4}, 2}}));
+  CHECK_FALSE(read({{PageNo{4}, 0}}));
+  CHECK_FALSE(read({{PageNo{1ull << 56}, 1}}));
+}
+
 TEST_CASE("texts for people are cut to their limit, not refused by the peer") {
   const Message message = Refuse{Code::invalid, std::string(10000, 'x')};
   const auto back = decode_payload(FrameType::refuse, payload_of(message));
