@@ -36,8 +36,8 @@ TEST_CASE("what was asked to be ready is backed by memory, the rest is not") {
 
 TEST_CASE("more address space than memory can be reserved, and given back") {
   MmapArena arena;
-  // ThreadSanitizer leaves 1.5 TiB of addresses, somewhere within which others lie at random: a TiB in
-  // one piece was not always there.
+  // ThreadSanitizer leaves 1.5 TiB of addresses, somewhere within which others lie at random: a TiB
+  // in one piece was not always there.
   auto large = arena.reserve(std::size_t{1} << 37, 0);
   REQUIRE(large.has_value());
   arena.give_back(*large);
