@@ -21,6 +21,7 @@ class OneQueue {
     REQUIRE(netlink_);
     ask(output::add_ifb("ifbtest", "test"));
     ifb_ = index_of("ifbtest");
+    ask(output::without_addresses(ifb_));
     ask(output::replace_plug(ifb_, 0x10000, limit_bytes));
     ask(output::set_link(ifb_, true));
     const int vif = index_of(network.devices()[0]);

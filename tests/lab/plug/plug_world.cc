@@ -41,7 +41,11 @@ class Links {
     const auto link = find(name);
     if (link) rtnl_link_delete(socket_, link.get());
   }
+  // Without IPv6: what the kernel sent by a guest's end of a pair would be the guest's output.
   void up(const std::string& name) {
+    std::ofstream no_ipv6("/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6");
+    no_ipv6 << "1" << std::endl;
+    REQUIRE(no_ipv6.good());
     change(name, [](rtnl_link* change) { rtnl_link_set_flags(change, IFF_UP); });
   }
   void enslave(const std::string& name, const std::string& master) {
