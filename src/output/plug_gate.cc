@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -71,7 +72,8 @@ class PlugGate final : public OutputGate {
   // For which the waiting sink is called. untold: output came, and nobody had given a sink.
   enum class Watch { nothing, what_comes, what_is_there, untold };
   struct Counts {
-    std::uint64_t left = 0, drops = 0;
+    std::uint64_t left = 0, drops = 0;  // Of a queue; a new one begins at 0.
+    std::uint64_t strays = 0;           // Of its ifb device.
   };
 
   // All of these REQUIRE mutex_.
@@ -129,7 +131,8 @@ Status PlugGate::begin() {
   towards_guest_before_ = rig_.packets_towards_guest();
   for (unsigned queue = 0; queue < 2; ++queue) {
     FT_ASSIGN(const QueueState held, look(queue));
-    if (queue == other() && held.packets != 0) other_ = Other::inherited;
+    // In a queue that was made just now there are only strays: nobody's epoch.
+    if (rig_.adopted() && queue == other() && held.packets != 0) other_ = Other::inherited;
   }
   released_ = dropped_ = 0;  // What was counted until now was an earlier process's.
   watch_for(Watch::what_comes);
@@ -222,7 +225,7 @@ void PlugGate::discard_queue(unsigned queue) {
   Status status = rig_.empty(queue);
   if (status.ok()) {
     if (held) discarded_ += held->packets;
-    seen_[queue] = {};
+    seen_[queue].left = seen_[queue].drops = 0;
     return;
   }
   // Then at least nothing of it may leave.
@@ -298,11 +301,17 @@ Result<bool> PlugGate::let_other_leave(SteadyClock::time_point until) {
   return true;
 }
 
+// Strays leave the queue too, but are not the guest's output. While they are in it nothing tells
+// them apart. They are read first, so that none is taken off before it was added; only when the
+// queue was replaced meanwhile can there be more of them than frames that were seen to leave.
 Result<QueueState> PlugGate::look(unsigned queue) const {
+  FT_ASSIGN(const std::uint64_t strays, rig_.strays(queue));
   FT_ASSIGN(const QueueState state, rig_.look(queue));
-  released_ += state.packets_left - seen_[queue].left;
-  dropped_ += state.drops - seen_[queue].drops;
-  seen_[queue] = {state.packets_left, state.drops};
+  Counts& seen = seen_[queue];
+  released_ += state.packets_left - seen.left;
+  released_ -= std::min(released_, strays - seen.strays);
+  dropped_ += state.drops - seen.drops;
+  seen = {state.packets_left, state.drops, strays};
   return state;
 }
 

@@ -56,8 +56,6 @@ Status check_names(const std::vector<std::string>& devices) {
   return {};
 }
 
-std::uint64_t gone(const LinkState& link) { return link.packets_to + link.packets_from_dropped; }
-
 }  // namespace
 
 std::array<std::string, 2> plug_queue_names(const GuestId& guest) {
@@ -144,8 +142,10 @@ Status PlugRig::ensure_queue(unsigned queue) {
     if (!link) return Status(Code::io, fmt::format("device {} is gone again", names_[queue]));
     here.ifindex = link->ifindex;
   }
-  // Frames of the kernel's own would be held, and counted, among the guest's. They cannot leave
-  // either way, so that a refusal is no failure.
+  // The kernel's own frames would be held among the guest's. Without an address it sends none: an
+  // ifb device has neither neighbours (NOARP) nor groups (no MULTICAST) to ask for. Before it is
+  // up, else they are on their way. Such frames cannot leave either way, so that a refusal, as by a
+  // kernel without IPv6, is no failure.
   std::string words;
   netlink_.ask_errno(without_addresses(here.ifindex), {}, words);
   FT_ASSIGN(const QueueState state, root_queue(queue));
@@ -244,7 +244,7 @@ Result<std::uint64_t> PlugRig::unblock(unsigned queue) {
   FT_ASSIGN(const QueueState state, look(queue));
   FT_TRY(ask(netlink_, order_plug(queues_[queue].ifindex, PlugOrder::release_indefinite),
              fmt::format("unblock {}", names_[queue])));
-  return gone(link) + state.packets;
+  return link.packets_to + link.packets_from_dropped + state.packets;
 }
 
 Status PlugRig::empty(unsigned queue) {
@@ -280,17 +280,27 @@ Result<LinkState> PlugRig::link_of(unsigned queue) {
   FT_TRY(ask(netlink_, get_link(queues_[queue].ifindex), doing,
              [&](nlmsghdr& message) { link = parse_link(message); }));
   if (!link) return failure(Code::io, doing + ": the kernel's answer says nothing of it");
+  queues_[queue].strays = link->packets_from_dropped;
   return *link;
 }
 
+Result<std::uint64_t> PlugRig::strays(unsigned queue) {
+  FT_ASSIGN(const LinkState link, link_of(queue));
+  return link.packets_from_dropped;
+}
+
 // An ifb device counts a frame as received when it comes from the queue, and as sent when it goes
-// on, or as dropped when nobody redirected it there: then the kernel, or a program, sent it by this
-// device. Between leaving the queue and being received a frame is nowhere: therefore `count`.
+// on, or as dropped when it is a stray. Between leaving the queue and being received a frame is
+// nowhere: therefore `count`. The strays are those of an earlier look: the kernel does not read its
+// counts at one time, and a stray dropped in between would stand for a frame of the guest that is
+// still on its way. When there were new ones, the next look agrees.
 Result<bool> PlugRig::drained(unsigned queue, std::uint64_t count) {
   FT_ASSIGN(const QueueState state, look(queue));
   if (state.packets != 0) return false;
+  const std::uint64_t strays = queues_[queue].strays;
   FT_ASSIGN(const LinkState link, link_of(queue));
-  return link.packets_from == gone(link) && gone(link) >= count;
+  const std::uint64_t gone = link.packets_to + strays;
+  return link.packets_from == gone && gone >= count;
 }
 
 std::uint64_t PlugRig::packets_towards_guest() {

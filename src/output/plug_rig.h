@@ -59,12 +59,16 @@ class PlugRig {
   // Nothing is held, and nothing is on its way through the ifb device, `count` having gone that
   // way.
   Result<bool> drained(unsigned queue, std::uint64_t count);
+  // Frames that came out of the queue and that no device of the guest sent, ever: the kernel or a
+  // program sent them by the ifb device itself, which drops what was not redirected to it.
+  Result<std::uint64_t> strays(unsigned queue);
   std::uint64_t packets_towards_guest();  // Ever, as its devices count.
 
  private:
   struct Queue {
     int ifindex = 0;
     std::uint32_t handle = 0;
+    std::uint64_t strays = 0;  // When last looked at.
   };
 
   PlugRig(NetlinkSocket netlink, const PlugRigSpec& spec)
