@@ -8,6 +8,11 @@
 #include "wire/pages.h"
 
 namespace libft::sim {
+namespace {
+// How long a host that took the connection may leave it without a word: a host that died then
+// closes nothing. The session's is 15 s; the simulation's patience is a twentieth all through.
+constexpr Nanos kWelcomePatience = Millis{750};
+}  // namespace
 
 void Replica::dial() {
   if (dialing_) return;
@@ -43,6 +48,9 @@ void Replica::send_hello() {
     hello.image_of = backup_->primary();
   }
   send(hello, backup_->generation());
+  host_.later(kWelcomePatience, [this, connection = *connection_] {
+    if (connection_ == connection && !welcomed_) connection_lost("no welcome");
+  });
 }
 
 void Replica::on_message_of_primary(const wire::Message& message, const wire::FrameHeader& header) {
