@@ -54,16 +54,13 @@ Daemon::~Daemon() {
   }
 }
 
-Status Daemon::add(const Settings& settings, const GuestId& guest,
-                   std::unique_ptr<Session> session) {
+Status Daemon::add(const Settings& settings, const GuestId& guest, std::unique_ptr<Session> session,
+                   EpochsLog epochs_log) {
   Served& served = served_.emplace_back();
   served.settings = settings;
   served.guest = guest;
   served.session = std::move(session);
-  if (!settings.epochs_log.empty()) {
-    served.epochs_log.reset(std::fopen(settings.epochs_log.c_str(), "ae"));
-    if (!served.epochs_log) return system_error("epochs log " + settings.epochs_log);
-  }
+  served.epochs_log = std::move(epochs_log);
   FT_ASSIGN(served.switchboard, host_.switchboard(settings));
   served.switchboard->add(guest, *served.session);
   look_at(served);
@@ -112,22 +109,13 @@ void Daemon::deliver(Served& served) {
   served.session->process([&](const SessionEvent& event) { take_event(served, event); });
 }
 
-// Records are for people: where they cannot be written, protection goes on, and they are missed
-// loudly, once.
-void Daemon::write_epoch(Served& served, const std::string& record) {
-  if (!served.epochs_log) return;
-  std::FILE* const log = served.epochs_log.get();
-  if (std::fprintf(log, "%s\n", record.c_str()) >= 0 && std::fflush(log) == 0) return;
-  log_.write(LogLevel::error, served.guest.name(),
-             fmt::format("{}: no more records are written; remedy: free space there, or name "
-                         "another file with --epochs-log",
-                         system_error("epochs log " + served.settings.epochs_log).message()));
-  served.epochs_log.reset();
-}
-
 void Daemon::take_event(Served& served, const SessionEvent& event) {
   if (event.name == "epoch") {
-    write_epoch(served, event.json);
+    if (const Status written = served.epochs_log.write(event.json); !written) {
+      const Complaint failed = complaint(written);
+      log_.write(LogLevel::error, served.guest.name(),
+                 fmt::format("{}; remedy: {}", failed.cause, failed.remedy));
+    }
     return;
   }
   const double at_s = std::chrono::duration<double>(event.at.since_start).count();

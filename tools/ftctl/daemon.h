@@ -5,13 +5,13 @@
 #pragma once
 
 #include <chrono>
-#include <cstdio>
 #include <list>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "control.h"
+#include "epochs_log.h"
 #include "event_book.h"
 #include "logger.h"
 #include "wiring.h"
@@ -28,7 +28,8 @@ class Daemon {
   ~Daemon();
 
   // Takes a session over; it is served until it ends.
-  Status add(const Settings& settings, const GuestId& guest, std::unique_ptr<Session> session);
+  Status add(const Settings& settings, const GuestId& guest, std::unique_ptr<Session> session,
+             EpochsLog epochs_log);
 
   // Opens the control socket. Before a guest is started, so that a conflict costs nothing; until
   // run() it answers that ftctl is starting.
@@ -38,15 +39,12 @@ class Daemon {
   int run();
 
  private:
-  struct Closer {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
   struct Served {
     Settings settings;
     GuestId guest;
     std::unique_ptr<Session> session;
     Switchboard* switchboard = nullptr;
-    std::unique_ptr<std::FILE, Closer> epochs_log;
+    EpochsLog epochs_log;
     std::optional<GuestState> stored;  // What the state file says, once it is written.
     bool store_failed = false;
     std::chrono::steady_clock::time_point store_again_at{};
@@ -59,7 +57,6 @@ class Daemon {
 
   void wait_for_something();
   void deliver(Served& served);
-  void write_epoch(Served& served, const std::string& record);
   void take_event(Served& served, const SessionEvent& event);
   void look_at(Served& served);
   void store(Served& served, const SessionStatus& status);

@@ -133,7 +133,8 @@ Status protect_guest(Process& process, const Wanted& wanted,
   FT_TRY(process.host->check(wanted.settings));
   FT_ASSIGN(const Decision decision, look_back(process, wanted));
   if (!decision.why.ok()) return decision.why;
-  // What another process may hold (a port) is taken before the guest is started.
+  // What may be impossible here, or held by another process (a port), comes before the guest.
+  FT_ASSIGN(EpochsLog epochs_log, EpochsLog::open(wanted.settings.epochs_log));
   FT_ASSIGN([[maybe_unused]] Switchboard * switchboard, process.host->switchboard(wanted.settings));
   FT_ASSIGN(SessionParts parts, process.host->parts(wanted.settings, wanted.id, false));
   GuestSource source{wanted.settings.guest, command_line, decision.attach};
@@ -151,7 +152,8 @@ Status protect_guest(Process& process, const Wanted& wanted,
     }
     return session.error();
   }
-  FT_TRY(process.daemon->add(wanted.settings, wanted.id, std::move(*session)));
+  FT_TRY(
+      process.daemon->add(wanted.settings, wanted.id, std::move(*session), std::move(epochs_log)));
   // Its successor is stored by now.
   if (decision.attach) remove_state(wanted.settings.state_dir, *decision.attach);
   return {};
@@ -176,9 +178,10 @@ Status back_guest(Process& process, const Wanted& wanted) {
     }
     FT_ASSIGN([[maybe_unused]] const Decision done, look_back(process, wanted));
   }
+  FT_ASSIGN(EpochsLog epochs_log, EpochsLog::open(wanted.settings.epochs_log));
   FT_ASSIGN(SessionParts parts, process.host->parts(wanted.settings, wanted.id, true));
   FT_ASSIGN(auto session, Session::stand_by(std::move(parts), session_options(wanted.settings)));
-  return process.daemon->add(wanted.settings, wanted.id, std::move(session));
+  return process.daemon->add(wanted.settings, wanted.id, std::move(session), std::move(epochs_log));
 }
 
 Result<std::vector<Wanted>> wanted_guests(const Arguments& arguments, const Config& config) {

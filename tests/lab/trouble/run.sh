@@ -235,6 +235,13 @@ full_epochs_log() {
   expect_says primary "epochs log /dev/full" "No space left" "free space"
   eventually 60 is_protected || fail "the guest is not protected"
 }
+impossible_epochs_log() {
+  guest "${protectable[@]}"
+  protect 1 --epochs-log "$work/nowhere/epochs"
+  expect_says primary "epochs log $work/nowhere/epochs" "No such file or directory"
+  expect_says primary "remedy:" "a folder that exists"
+  expect_runs "$guest"
+}
 port_in_use() {
   guest "${protectable[@]}"
   protecting
