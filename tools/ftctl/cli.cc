@@ -13,7 +13,7 @@ namespace libft::ftctl {
 namespace {
 
 // Which options of settings.h a command takes.
-enum class Takes { none, client, primary, backup, doctor };
+enum class Takes { none, client, primary, backup, doctor, guard };
 
 struct Command {
   const char* name;
@@ -35,6 +35,8 @@ constexpr Command kCommands[] = {
      "On the backup: run a copy, unplugged, and discard it"},
     {"verify", Takes::client, "GUEST", "Compare all memory of both replicas at one epoch"},
     {"unprotect", Takes::client, "GUEST", "Give up the backup; the guest runs on alone"},
+    {"may-start", Takes::guard, "GUEST",
+     "May this host start the guest, or does another one run it?"},
     {"stop", Takes::client, "", "End the ftctl of this host in an orderly way (as SIGTERM does)"},
     {"qemu-args", Takes::primary, "", "What a QEMU command line needs to be protected"},
     {"doctor", Takes::doctor, "", "What this host can do, what is missing, how to get it"},
@@ -50,6 +52,9 @@ bool applies(const Key& key, Takes takes) {
     case Takes::none: return false;
     case Takes::client: return client;
     case Takes::doctor: return client || option == "arbiter" || option == "tap";
+    case Takes::guard:
+      return option == "arbiter" || option == "manual-failover" || option == "host" ||
+             option == "state-dir" || option == "arbiter-timeout";
     case Takes::primary: return option != "guest" && option != "peer";
     case Takes::backup: return option != "guest" && option != "anew" && option != "resume";
   }

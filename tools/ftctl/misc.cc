@@ -1,14 +1,41 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The small commands: keygen and qemu-args.
+// The small commands: keygen, qemu-args and may-start.
 #include <fcntl.h>
 #include <fmt/format.h>
 
 #include "commands.h"
 #include "descriptor.h"
+#include "logger.h"
 #include "report.h"
+#include "start_guard.h"
 #include "wiring.h"
 
 namespace libft::ftctl {
+
+namespace {
+
+Result<Settings> settings_of(const Arguments& arguments, const Config& config,
+                             const std::string& guest) {
+  FT_ASSIGN(Settings settings,
+            settings_for(arguments, config, config.guests.contains(guest) ? guest : ""));
+  settings.name = guest;
+  if (settings.arbiter.empty() && !settings.manual_failover) {
+    return failure(with_remedy(Code::invalid,
+                               fmt::format("nobody can say who owns guest {}", guest),
+                               "name the arbiter that it is protected with: --arbiter SPEC, or in "
+                               "the configuration"));
+  }
+  return settings;
+}
+
+Status ask(Host& host, const Arguments& arguments, const Config& config, const std::string& guest) {
+  FT_ASSIGN(const Settings settings, settings_of(arguments, config, guest));
+  FT_ASSIGN(const GuestId id, GuestId::from_name(guest));
+  return may_start({guest, host_name(settings), config.guests.contains(guest)},
+                   host.read_record(settings, id));
+}
+
+}  // namespace
 
 int keygen_command(const Arguments& arguments) {
   if (arguments.guests.size() != 1) {
@@ -40,6 +67,31 @@ int qemu_args_command(const Arguments& arguments, const Config& config) {
   if (!text) return print_error(text.error());
   fmt::print("{}\n", *text);
   return kFine;
+}
+
+int may_start_command(const Arguments& arguments, const Config& config) {
+  std::vector<std::string> guests = arguments.guests;
+  if (guests.empty())
+    for (const auto& [name, unused] : config.guests) guests.push_back(name);
+  if (guests.empty()) {
+    return print_error(with_remedy(Code::invalid, "no guest was named",
+                                   "ftctl may-start GUEST, or name guests in the configuration"));
+  }
+  const auto log = Logger::open("", false);
+  if (!log) return print_error(log.error());
+  const auto host = Host::make(**log);
+  if (!host) return print_error(host.error());
+  int code = kFine;
+  for (const std::string& guest : guests) {
+    const Status may = ask(**host, arguments, config, guest);
+    if (may) {
+      fmt::print("{} may be started here\n", guest);
+      continue;
+    }
+    const int failed = print_error(may);
+    if (code == kFine) code = failed;
+  }
+  return code;
 }
 
 }  // namespace libft::ftctl

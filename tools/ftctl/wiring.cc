@@ -76,13 +76,6 @@ Result<std::vector<std::string>> heartbeat_addresses(const Settings& settings) {
       fmt::format("{}:{}", host.empty() ? "0.0.0.0" : host, port > 65535 ? 0 : port)};
 }
 
-std::string host_name(const Settings& settings) {
-  if (!settings.host.empty()) return settings.host;
-  char name[HOST_NAME_MAX + 1] = {};
-  ::gethostname(name, sizeof name - 1);
-  return name;
-}
-
 // Dials the peers in turn, whoever of them is the primary now, and remembers which one answered:
 // heartbeats go to that one.
 class Dialler {
@@ -331,6 +324,13 @@ Status RealHost::permit(const Settings& settings, const GuestId& guest,
 }  // namespace
 
 Result<std::unique_ptr<Host>> Host::make(Log& log) { return std::make_unique<RealHost>(log); }
+
+std::string host_name(const Settings& settings) {
+  if (!settings.host.empty()) return settings.host;
+  char name[HOST_NAME_MAX + 1] = {};
+  ::gethostname(name, sizeof name - 1);
+  return name;
+}
 
 SessionOptions session_options(const Settings& settings) {
   SessionOptions options;

@@ -55,6 +55,8 @@ class Host {
 };
 
 SessionOptions session_options(const Settings& settings);
+std::string host_name(
+    const Settings& settings);  // What this host's replicas are called in records.
 
 // --- for doctor, keygen and qemu-args ---------------------------------------------------------
 
