@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Against a real etcd of one member, started here on ports of its own.
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <poll.h>
 
 #include <csignal>
-#include <cstdio>
-#include <cstdlib>
 
-#include "conformance/arbiter_suite.h"
+#include "conformance/etcd_process.h"
 #include "conformance/temp_folder.h"
-#include "failover/etcd_arbiter.h"
-#include "os/child.h"
-#include "os/socket.h"
 
 namespace libft::conformance {
 namespace {
@@ -22,22 +16,7 @@ using failover::EtcdClient;
 using failover::EtcdOptions;
 using Clock = std::chrono::steady_clock;
 
-constexpr auto kGenerous = std::chrono::seconds{30};
-
-os::ScopedFd listen_somewhere() {
-  const auto at = os::resolve({"127.0.0.1", 0}, os::ResolveFor::listening);
-  REQUIRE(at);
-  auto fd = os::listen_socket(at->front());
-  REQUIRE(fd);
-  return std::move(*fd);
-}
-
-std::uint16_t port_of(const os::ScopedFd& fd) { return os::SocketAddress::local(fd.get())->port(); }
-
 std::string url(std::uint16_t port) { return fmt::format("http://127.0.0.1:{}", port); }
-
-// A port that nobody listens on just now.
-std::uint16_t unused_port() { return port_of(listen_somewhere()); }
 
 EtcdOptions options_for(std::vector<std::string> endpoints, Nanos total) {
   EtcdOptions options;
@@ -84,29 +63,13 @@ class EtcdWorld {
 
  private:
   void start() {
-    os::ChildOptions options;
-    options.argv = {"etcd",
-                    "--name=libft",
-                    "--data-dir=" + folder_.path() + "/data",
-                    "--listen-client-urls=" + endpoint(),
-                    "--advertise-client-urls=" + endpoint(),
+    server_ =
+        start_etcd({"--name=libft", "--data-dir=" + folder_.path() + "/data",
+                    "--listen-client-urls=" + endpoint(), "--advertise-client-urls=" + endpoint(),
                     "--listen-peer-urls=" + url(peer_port_),
                     "--initial-advertise-peer-urls=" + url(peer_port_),
-                    "--initial-cluster=libft=" + url(peer_port_)};
-    auto child = os::Child::start(options);
-    if (!child) {
-      std::printf("skipped: %s (Debian: apt install etcd-server)\n",
-                  child.error().to_string().c_str());
-      std::fflush(stdout);
-      std::_Exit(77);
-    }
-    server_ = std::make_unique<os::Child>(std::move(*child));
-    const auto end = Clock::now() + kGenerous;
-    const auto probe = arbiter_at({endpoint()}, Millis{500});
-    while (probe->read(guest_named("probe")).outcome == ReadAnswer::Outcome::unknown) {
-      REQUIRE(Clock::now() < end);
-      REQUIRE_FALSE(server_->wait(Millis{20}));
-    }
+                    "--initial-cluster=libft=" + url(peer_port_)});
+    wait_until_it_answers(*arbiter_at({endpoint()}, Millis{500}));
   }
 
   TempFolder folder_;
