@@ -16,6 +16,8 @@
 
 #include "commands.h"
 #include "descriptor.h"
+#include "doctor_xen.h"
+#include "findings.h"
 #include "report.h"
 #include "wiring.h"
 
@@ -24,30 +26,6 @@ namespace libft::ftctl {
 namespace {
 
 namespace fs = std::filesystem;
-
-enum class Mark { fine, note, missing };
-
-struct Finding {
-  Mark mark = Mark::fine;
-  std::string topic, text, remedy;
-};
-
-class Findings {
- public:
-  void fine(std::string topic, std::string text) {
-    all_.push_back({Mark::fine, std::move(topic), std::move(text), {}});
-  }
-  void note(std::string topic, std::string text, std::string remedy = {}) {
-    all_.push_back({Mark::note, std::move(topic), std::move(text), std::move(remedy)});
-  }
-  void missing(std::string topic, std::string text, std::string remedy) {
-    all_.push_back({Mark::missing, std::move(topic), std::move(text), std::move(remedy)});
-  }
-  const std::vector<Finding>& all() const { return all_; }
-
- private:
-  std::vector<Finding> all_;
-};
 
 std::string first_line(const std::string& file) {
   std::ifstream in(file);
@@ -69,19 +47,15 @@ std::string output_of(const std::string& command) {
   return ::pclose(pipe) == 0 ? text : std::string();
 }
 
-std::vector<std::string> find_in_path(const std::string& prefix) {
+std::vector<std::string> find_in_path(const std::string& name) {
   std::vector<std::string> found;
   const char* path = std::getenv("PATH");
   std::istringstream folders(path != nullptr ? path : "/usr/bin:/bin");
   std::error_code error;
   for (std::string folder; std::getline(folders, folder, ':');) {
-    for (const auto& entry : fs::directory_iterator(folder, error)) {
-      if (!entry.path().filename().string().starts_with(prefix)) continue;
-      // /bin is /usr/bin under another name on most systems.
-      const std::string file = fs::canonical(entry.path(), error);
-      if (!error && std::find(found.begin(), found.end(), file) == found.end())
-        found.push_back(file);
-    }
+    // /bin is /usr/bin under another name on most systems.
+    const std::string file = fs::canonical(folder + "/" + name, error);
+    if (!error && std::find(found.begin(), found.end(), file) == found.end()) found.push_back(file);
   }
   return found;
 }
@@ -155,7 +129,7 @@ bool has_save_devices_state(const std::string& qemu) {
 
 void look_at_qemu(Findings& findings) {
   bool any = false;
-  for (const std::string& qemu : find_in_path("qemu-system-")) {
+  for (const std::string& qemu : find_in_path("qemu-system-x86_64")) {
     if (qemu.find_first_of("'\\") != std::string::npos) continue;
     const std::string version = output_of("timeout 10 '" + qemu + "' --version");
     int major = 0, minor = 0;
@@ -176,7 +150,8 @@ void look_at_qemu(Findings& findings) {
                     "pauses are about 8 ms longer; Debian's x86 build has the command");
     }
   }
-  if (!any) findings.missing("QEMU", "no qemu-system-* in PATH", "apt install qemu-system-x86");
+  if (!any)
+    findings.missing("QEMU", "no qemu-system-x86_64 in PATH", "apt install qemu-system-x86");
 }
 
 void look_at_tap(Findings& findings, const Settings& settings) {
@@ -226,6 +201,15 @@ void look_at_datagrams(Findings& findings) {
     findings.note("max_dgram_qlen", length + ": bursts of the guest's frames may be lost",
                   "sysctl net.unix.max_dgram_qlen=1024");
   }
+}
+
+void look_at_qemu_host(Findings& findings, const Settings& settings) {
+  look_at_trackers(findings);
+  look_at_preload(findings);
+  look_at_accelerator(findings);
+  look_at_qemu(findings);
+  look_at_tap(findings, settings);
+  look_at_datagrams(findings);
 }
 
 void look_at_scheduling(Findings& findings) {
@@ -309,13 +293,11 @@ int doctor_command(const Arguments& arguments, const Config& config) {
   }
   Findings findings;
   look_at_kernel(findings);
-  look_at_trackers(findings);
-  look_at_preload(findings);
-  look_at_accelerator(findings);
-  look_at_qemu(findings);
-  look_at_tap(findings, *settings);
+  if (is_xen_host())
+    look_at_xen(findings);
+  else
+    look_at_qemu_host(findings, *settings);
   look_at_memory(findings);
-  look_at_datagrams(findings);
   look_at_scheduling(findings);
   look_at_arbiter(findings, *settings);
   if (arguments.json)
