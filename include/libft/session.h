@@ -39,7 +39,10 @@ struct SessionOptions {
   // --- limits ---
   std::uint32_t inflight_max = 2;   // Epochs captured and not yet acknowledged.
   std::size_t staging_bytes = 64u << 20;         // Backed by memory from the start, a slot.
-  std::uint64_t reference_bytes_max = ~0ull;     // Delta reference: whole guest, or a hot set of it.
+  // Delta reference: the whole guest, or a hot set of it. By default as much as the guest has, but
+  // no more than half of what the host has available when the first backup comes: who runs out of
+  // memory may lose the guest.
+  std::uint64_t reference_bytes_max = ~0ull;
   std::uint32_t sync_rounds_max = 12;            // First synchronisation: then it joins regardless.
   std::uint64_t sync_pages_left = 2000;          // ... or as soon as a round leaves no more than this.
   // --- failover ---

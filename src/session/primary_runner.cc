@@ -5,6 +5,9 @@
 
 #include <utility>
 
+#include "os/memory_free.h"
+#include "session/reference_limit.h"
+
 namespace libft::session {
 namespace {
 
@@ -54,6 +57,21 @@ Status PrimaryRunner::prepare() {
   return {};
 }
 
+std::uint64_t PrimaryRunner::reference_bytes_max() const {
+  const GuestInfo& info = replica_.guest->info();
+  const std::uint64_t guest = info.pages() * info.page_bytes;
+  const std::uint64_t limit =
+      reference_limit(context_.options.reference_bytes_max, guest, os::memory_bytes_free());
+  if (limit < guest && limit != context_.options.reference_bytes_max) {
+    context_.tell(LogLevel::warning, "reference_bounded",
+                  fmt::format("{} MiB of the guest's {} are kept for delta coding, half of what "
+                              "this host has available; other pages travel whole",
+                              limit >> 20, guest >> 20),
+                  {});
+  }
+  return limit;
+}
+
 // Memory for staging and reference is reserved when there is a backup: never during a take-over.
 Status PrimaryRunner::prepare_to_replicate() {
   if (checkpointer_) return {};
@@ -64,7 +82,7 @@ Status PrimaryRunner::prepare_to_replicate() {
                                            options.staging_bytes));
   encoder_ = std::make_unique<checkpoint::EpochEncoder>(
       context_.parts.guest, replica_.guest->info(), context_.parts.executor,
-      checkpoint::EncoderOptions{.reference_bytes_max = options.reference_bytes_max});
+      checkpoint::EncoderOptions{.reference_bytes_max = reference_bytes_max()});
   return {};
 }
 

@@ -61,6 +61,7 @@ class PrimaryRunner {
                 Epoch next, core::PrimaryOptions options);
   Status prepare();
   Status prepare_to_replicate();
+  std::uint64_t reference_bytes_max() const;
 
   void perform(core::Actions actions);
   void perform_one(const core::Action& action);

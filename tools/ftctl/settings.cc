@@ -57,8 +57,8 @@ const Key kKeys[] = {
     {"arbiter-timeout", &S::arbiter_timeout, "Milliseconds until an arbiter's silence is `unknown`",
      100, 60000},
     {"staging-mib", &S::staging_mib, "Memory reserved for each epoch in flight", 1, 1 << 20},
-    {"reference-mib", &S::reference_mib, "Memory for delta coding; -1: as much as the guest has",
-     -1, 1 << 24},
+    {"reference-mib", &S::reference_mib,
+     "Memory for delta coding; -1: as the guest has, at most half of what is free", -1, 1 << 24},
     {"held-mib", &S::held_mib, "Output held at most; then the guest finds its link full", 1,
      1 << 16},
 };
