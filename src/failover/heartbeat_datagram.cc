@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "failover/heartbeat_datagram.h"
 
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-
 #include <algorithm>
+
+#include "base/sha256.h"
 
 namespace libft::failover {
 namespace {
@@ -14,16 +12,6 @@ constexpr std::array<std::uint8_t, 4> kMagic = {'F', 'T', 'H', 'B'};
 constexpr std::uint8_t kVersion = 1;
 constexpr std::size_t kProofAt = 56;
 constexpr std::string_view kPurpose = "libft heartbeat 1";
-
-std::array<std::uint8_t, 32> hmac(std::span<const std::uint8_t> key,
-                                  std::span<const std::uint8_t> bytes) {
-  std::array<std::uint8_t, 32> digest{};
-  const std::uint8_t none = 0;  // OpenSSL takes a null key for "the key of last time".
-  unsigned length = 0;
-  HMAC(EVP_sha256(), key.empty() ? &none : key.data(), static_cast<int>(key.size()), bytes.data(),
-       bytes.size(), digest.data(), &length);
-  return digest;
-}
 
 std::span<const std::uint8_t> bytes_of(std::string_view text) {
   return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
@@ -74,10 +62,10 @@ bool well_formed(std::span<const std::uint8_t> bytes) {
 }  // namespace
 
 HeartbeatKey::HeartbeatKey(std::string_view pre_shared)
-    : key_(hmac(bytes_of(pre_shared), bytes_of(kPurpose))) {}
+    : key_(base::hmac_sha256(bytes_of(pre_shared), bytes_of(kPurpose))) {}
 
 std::array<std::uint8_t, 16> HeartbeatKey::proof(std::span<const std::uint8_t> bytes) const {
-  const auto digest = hmac(key_, bytes);
+  const auto digest = base::hmac_sha256(key_, bytes);
   std::array<std::uint8_t, 16> proof{};
   std::copy_n(digest.begin(), proof.size(), proof.begin());
   return proof;
@@ -94,7 +82,7 @@ HeartbeatBytes HeartbeatKey::seal(const Heartbeat& heartbeat) const {
 HeartbeatKey::Opened HeartbeatKey::open(std::span<const std::uint8_t> datagram) const {
   if (!well_formed(datagram)) return {std::nullopt, Reason::malformed};
   const auto proven = proof(datagram.first(kProofAt));
-  if (CRYPTO_memcmp(proven.data(), datagram.data() + kProofAt, proven.size()) != 0)
+  if (!base::equal_in_constant_time(proven, datagram.subspan(kProofAt)))
     return {std::nullopt, Reason::proof};
   return {get_fields(datagram), {}};
 }
