@@ -172,6 +172,11 @@ class Session {
   // protection goes on. Backup. Waits. The text tells how long each part took.
   virtual Result<std::string> test_failover(Nanos patience) = 0;
 
+  // The same wishes for a caller that must not wait: `done` is called once, on the session's thread,
+  // and returns quickly; a session that ends first may leave it out.
+  enum class Wish { switch_over, fail_over, unprotect, verify, test_failover };
+  virtual void post(Wish wish, std::function<void(Result<std::string>)> done) = 0;
+
   // Readable when process() has something to deliver. Level-triggered; valid while the session is.
   virtual int poll_fd() const = 0;
   // Delivers what has happened, oldest first. Never blocks.

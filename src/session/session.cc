@@ -29,6 +29,8 @@ constexpr std::size_t kEventsMax = 16384;     // Undelivered; the oldest go firs
 
 class SessionImpl final : public Session {
  public:
+  using Done = std::function<void(Result<std::string>)>;
+
   SessionImpl(SessionParts parts, SessionOptions options, os::EventFd events)
       : arbiter_(std::move(parts.arbiter), {.deadline = options.arbiter_timeout}),
         events_fd_(std::move(events)),
@@ -89,44 +91,16 @@ class SessionImpl final : public Session {
     return status;
   }
 
-  Status switch_over() override {
-    return ask([this]() -> Status {
-      if (primary_) return primary_->switch_over();
-      return Status(Code::refused, "this replica is not the primary: ask the other host");
-    });
-  }
-
-  Status fail_over() override {
-    return ask([this]() -> Status {
-      if (backup_) return backup_->fail_over();
-      return Status(Code::refused, "this replica is not a backup: it owns the guest, or lost it");
-    });
-  }
-
-  Status unprotect() override {
-    return ask([this]() -> Status {
-      if (primary_) return primary_->unprotect();
-      return Status(Code::refused, "this replica is not the primary: ask the other host");
-    });
-  }
-
-  Result<std::string> verify(Nanos patience) override {
-    return wait_for<Result<std::string>>(
-        [this](std::function<void(Result<std::string>)> done) {
-          if (primary_) return primary_->verify(std::move(done));
-          done(failure(Code::refused, "this replica is not the primary: ask the other host"));
-        },
-        patience);
-  }
-
+  Status switch_over() override { return ask(Wish::switch_over); }
+  Status fail_over() override { return ask(Wish::fail_over); }
+  Status unprotect() override { return ask(Wish::unprotect); }
+  Result<std::string> verify(Nanos patience) override { return wait_for(Wish::verify, patience); }
   Result<std::string> test_failover(Nanos patience) override {
-    return wait_for<Result<std::string>>(
-        [this](const std::function<void(Result<std::string>)>& done) {
-          done(backup_
-                   ? backup_->test_failover()
-                   : failure(Code::refused, "this replica is not a backup: ask the other host"));
-        },
-        patience);
+    return wait_for(Wish::test_failover, patience);
+  }
+
+  void post(Wish wish, Done done) override {
+    mailbox_.post([this, wish, done = std::move(done)]() mutable { grant(wish, std::move(done)); });
   }
 
   int poll_fd() const override { return events_fd_.fd(); }
@@ -267,21 +241,40 @@ class SessionImpl final : public Session {
     return std::max(Nanos{0}, at - context_.now());
   }
 
-  // Runs `wish` on the session's thread and waits: nothing there takes long.
-  Status ask(std::function<Status()> wish) {
-    auto promise = std::make_shared<std::promise<Status>>();
-    auto answer = promise->get_future();
-    mailbox_.post([wish = std::move(wish), promise] { promise->set_value(wish()); });
-    if (answer.wait_for(std::chrono::seconds(10)) == std::future_status::ready) return answer.get();
+  void grant(Wish wish, Done done) {
+    const auto finish = [&](const Status& status) {
+      status ? done(std::string()) : done(failure(status));
+    };
+    const bool of_backup = wish == Wish::fail_over || wish == Wish::test_failover;
+    if (of_backup && !backup_)
+      return finish(
+          Status(Code::refused, wish == Wish::fail_over
+                                    ? "this replica is not a backup: it owns the guest, "
+                                      "or lost it"
+                                    : "this replica is not a backup: ask the other host"));
+    if (!of_backup && !primary_)
+      return finish(Status(Code::refused, "this replica is not the primary: ask the other host"));
+    switch (wish) {
+      case Wish::switch_over: return finish(primary_->switch_over());
+      case Wish::unprotect: return finish(primary_->unprotect());
+      case Wish::verify: return primary_->verify(std::move(done));
+      case Wish::fail_over: return finish(backup_->fail_over());
+      case Wish::test_failover: return done(backup_->test_failover());
+    }
+  }
+
+  // Nothing that the session does for these takes long.
+  Status ask(Wish wish) {
+    auto answer = wait_for(wish, std::chrono::seconds(10));
+    if (answer) return {};
+    if (answer.error().code() != Code::timeout) return answer.error();
     return Status(Code::timeout, "the session did not answer within 10 s");
   }
 
-  template <class T, class Begin>
-  T wait_for(Begin begin, Nanos patience) {
-    auto promise = std::make_shared<std::promise<T>>();
+  Result<std::string> wait_for(Wish wish, Nanos patience) {
+    auto promise = std::make_shared<std::promise<Result<std::string>>>();
     auto answer = promise->get_future();
-    mailbox_.post(
-        [begin, promise] { begin([promise](T value) { promise->set_value(std::move(value)); }); });
+    post(wish, [promise](Result<std::string> value) { promise->set_value(std::move(value)); });
     if (answer.wait_for(patience) == std::future_status::ready) return answer.get();
     return failure(Code::timeout, "no answer in time");
   }

@@ -23,6 +23,7 @@
 #include "os/socket.h"
 #include "os/thread_pool.h"
 #include "report.h"
+#include "session/dialler.h"
 #include "transport/transports.h"
 #include "wiring_memory.h"
 #include "wiring_qemu.h"
@@ -32,19 +33,7 @@ namespace libft::ftctl {
 
 namespace {
 
-constexpr std::chrono::seconds kTurnedAwayWithin{3}, kConnectTimeout{2};
-constexpr std::string_view kTcp = "tcp:", kUnix = "unix:", kManual = "manual:";
-
-std::string with_scheme(const std::string& address) {
-  return address.starts_with(kTcp) || address.starts_with(kUnix) ? address
-                                                                 : std::string(kTcp) + address;
-}
-
-bool stays_on_this_host(const std::string& address) {
-  if (address.starts_with(kUnix)) return true;
-  const std::string where = address.substr(kTcp.size());
-  return where.starts_with("127.") || where.starts_with("[::1]") || where.starts_with("localhost:");
-}
+constexpr std::string_view kManual = "manual:";
 
 std::string arbiter_spec(const Settings& settings) {
   if (!settings.arbiter.empty()) return settings.arbiter;
@@ -62,75 +51,6 @@ Result<transport::Options> transport_options(const Settings& settings) {
 std::string heartbeat_key(const transport::Options& options) {
   return options.psk ? transport::to_text(*options.psk) : std::string();
 }
-
-// As --listen, port + 1; a unix listener is for one host, where any loopback port will do.
-Result<std::vector<std::string>> heartbeat_addresses(const Settings& settings) {
-  if (!settings.heartbeat.empty()) return settings.heartbeat;
-  const std::string listen = with_scheme(settings.listen);
-  if (listen.starts_with(kUnix)) return std::vector<std::string>{"127.0.0.1:0"};
-  FT_ASSIGN(const os::HostPort where, os::parse_host_port(listen.substr(kTcp.size())));
-  const std::string host =
-      where.host.find(':') == std::string::npos ? where.host : "[" + where.host + "]";
-  const int port = where.port == 0 ? 0 : where.port + 1;
-  return std::vector<std::string>{
-      fmt::format("{}:{}", host.empty() ? "0.0.0.0" : host, port > 65535 ? 0 : port)};
-}
-
-// Dials the peers in turn, whoever of them is the primary now, and remembers which one answered:
-// heartbeats go to that one.
-class Dialler {
- public:
-  Dialler(const Settings& settings, const GuestId& guest, transport::Options options)
-      : guest_(guest), options_(std::move(options)), detector_(session_options(settings).detector) {
-    for (const std::string& peer : settings.peer) peers_.push_back(with_scheme(peer));
-    options_.connect_timeout = kConnectTimeout;  // There may be another peer to try.
-  }
-
-  // Beginning with the one that answered last, unless it turned us away (then that was no primary)
-  // or has fallen silent.
-  Result<std::unique_ptr<Transport>> dial(bool another_way) {
-    const auto now = std::chrono::steady_clock::now();
-    const bool turned_away = now - connected_at_ < kTurnedAwayWithin;
-    const std::size_t first = connected_ + (turned_away || another_way ? 1 : 0);
-    Status why(Code::not_found, "no peer is named");
-    for (std::size_t i = 0; i < peers_.size(); ++i) {
-      const std::size_t index = (first + i) % peers_.size();
-      auto transport = transport::open(peers_[index], options_);
-      if (transport) {
-        connected_ = index;
-        connected_at_ = std::chrono::steady_clock::now();
-        return transport;
-      }
-      why = transport.error().within(peers_[index]);
-    }
-    return failure(std::move(why));
-  }
-
-  Result<std::unique_ptr<Detector>> heartbeats(std::uint64_t token, std::uint16_t port) const {
-    std::vector<std::string> to{address_of(peers_[connected_], port)};
-    // A second address of the same primary is a second path; of a host that is no primary, a path
-    // that stays silent, which alone raises no suspicion.
-    for (std::size_t i = 0; i < peers_.size() && to.size() < 2; ++i) {
-      if (i != connected_) to.push_back(address_of(peers_[i], port));
-    }
-    return failover::dial_heartbeats(to, guest_, token, heartbeat_key(options_), detector_);
-  }
-
- private:
-  static std::string address_of(const std::string& peer, std::uint16_t port) {
-    if (peer.starts_with(kUnix)) return fmt::format("127.0.0.1:{}", port);
-    const std::string where = peer.substr(kTcp.size());
-    return fmt::format("{}:{}", where.substr(0, where.rfind(':')), port);
-  }
-
-  GuestId guest_;
-  transport::Options options_;
-  DetectorOptions detector_;
-  std::vector<std::string> peers_;
-  // The connector's thread dials, and asks for heartbeats afterwards.
-  std::atomic<std::size_t> connected_ = 0;
-  std::chrono::steady_clock::time_point connected_at_{};
-};
 
 class RealHost final : public Host {
  public:
@@ -171,7 +91,7 @@ Status RealHost::check(const Settings& settings) const {
   addresses.push_back(settings.listen);
   for (const std::string& address : addresses) {
     if (!settings.key_file.empty() || settings.insecure) break;
-    if (stays_on_this_host(with_scheme(address))) continue;
+    if (session::stays_on_this_host(session::with_scheme(address))) continue;
     return with_remedy(Code::refused,
                        fmt::format("{} is not on this host, and there is no key", address),
                        "make one with `ftctl keygen FILE`, copy it to both hosts and name it with "
@@ -236,7 +156,8 @@ GuestProcess RealHost::process(const GuestId& guest) const {
 }
 
 Result<failover::HeartbeatHub*> RealHost::hub(const Settings& settings) {
-  FT_ASSIGN(const std::vector<std::string> addresses, heartbeat_addresses(settings));
+  FT_ASSIGN(const std::vector<std::string> addresses,
+            session::heartbeat_addresses(settings.heartbeat, settings.listen));
   FT_ASSIGN(const transport::Options options, transport_options(settings));
   auto& hub = hubs_[fmt::format("{}", fmt::join(addresses, ","))];
   if (!hub) {
@@ -252,7 +173,7 @@ Result<failover::HeartbeatHub*> RealHost::hub(const Settings& settings) {
 }
 
 Result<Switchboard*> RealHost::switchboard(const Settings& settings) {
-  const std::string address = with_scheme(settings.listen);
+  const std::string address = session::with_scheme(settings.listen);
   auto& switchboard = switchboards_[address];
   if (!switchboard) {
     FT_ASSIGN(const transport::Options options, transport_options(settings));
@@ -297,7 +218,8 @@ Result<SessionParts> RealHost::parts(const Settings& settings, const GuestId& gu
 
 Status RealHost::wire_backup(SessionParts& parts, const Settings& settings, const GuestId& guest) {
   FT_ASSIGN(transport::Options options, transport_options(settings));
-  const auto dialler = std::make_shared<Dialler>(settings, guest, std::move(options));
+  const auto dialler = std::make_shared<session::Dialler>(
+      settings.peer, guest, std::move(options), session_options(settings).detector);
   parts.dial = [dialler](bool another_way) { return dialler->dial(another_way); };
   parts.dial_heartbeats = [dialler](std::uint64_t token, std::uint16_t port) {
     return dialler->heartbeats(token, port);
