@@ -4,11 +4,8 @@
 #include <fmt/format.h>
 
 #include <charconv>
-#include <condition_variable>
-#include <mutex>
-#include <thread>
 
-#include "guest/memory/memory_guest.h"
+#include "guest/memory/busy_guest.h"
 #include "output/memory_gate.h"
 #include "report.h"
 
@@ -17,50 +14,6 @@ namespace libft::ftctl {
 namespace {
 
 constexpr char kPrefix[] = "memory:";
-constexpr Millis kStepEvery{10};
-
-// A memory guest and the thread in which it works.
-class BusyGuest final : public Guest {
- public:
-  BusyGuest(std::unique_ptr<guest::MemoryGuest> inner, std::uint64_t pages)
-      : inner_(std::move(inner)),
-        worker_([this, pages](const std::stop_token& stop) { work(stop, pages); }) {}
-
-  const GuestInfo& info() const override { return inner_->info(); }
-  void set_event_sink(std::function<void(GuestEvent)> sink) override {
-    inner_->set_event_sink(std::move(sink));
-  }
-  Status start_tracking() override { return inner_->start_tracking(); }
-  void stop_tracking() override { inner_->stop_tracking(); }
-  Status pause() override { return inner_->pause(); }
-  Status resume() override { return inner_->resume(); }
-  Status take_written(PageSet& written) override { return inner_->take_written(written); }
-  Status save_state() override { return inner_->save_state(); }
-  Status fetch_state(std::vector<std::byte>& state) override { return inner_->fetch_state(state); }
-  Status accepts(const GuestInfo& primary) const override { return inner_->accepts(primary); }
-  Status probe_state(std::span<const std::byte> state) override {
-    return inner_->probe_state(state);
-  }
-  Status trial_run(std::span<const std::byte> state) override { return inner_->trial_run(state); }
-  Status load_state(std::span<const std::byte> state) override { return inner_->load_state(state); }
-  Status activate() override { return inner_->activate(); }
-  void destroy() override { inner_->destroy(); }
-  Nanos clock_lag() const override { return inner_->clock_lag(); }
-
- private:
-  void work(const std::stop_token& stop, std::uint64_t pages) {
-    std::unique_lock lock(mutex_);
-    while (!stop.stop_requested()) {
-      inner_->step(pages);  // Does nothing while the guest does not run.
-      wake_.wait_for(lock, stop, kStepEvery, [] { return false; });
-    }
-  }
-
-  std::unique_ptr<guest::MemoryGuest> inner_;
-  std::mutex mutex_;
-  std::condition_variable_any wake_;
-  std::jthread worker_;  // Last: joined before the guest goes.
-};
 
 Result<std::uint64_t> number_in(const std::string& spec, const std::string& key,
                                 std::uint64_t usual) {
@@ -90,11 +43,11 @@ Result<Replica> open_memory_guest(const std::string& spec) {
   if (mib == 0 || mib > (1u << 20)) {
     return failure(Code::invalid, fmt::format("guest {}: mib is from 1 to 1048576", spec));
   }
-  return with_gate(std::make_unique<BusyGuest>(guest::make_memory_guest(mib * 256, 1), pages));
+  return with_gate(guest::make_busy(guest::make_memory_guest(mib * 256, 1), pages));
 }
 
 Result<Replica> open_memory_standby(const GuestInfo& primary) {
-  return with_gate(std::make_unique<BusyGuest>(guest::make_memory_standby(primary.pages()), 50));
+  return with_gate(guest::make_busy(guest::make_memory_standby(primary.pages()), 50));
 }
 
 }  // namespace libft::ftctl
