@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "desk.h"
+
+#include "ports.h"
+
+namespace libft::capi {
+
+Desk::Desk(os::EventFd wake)
+    : wake_(std::move(wake)), ops_(std::make_shared<OpTable>()), news_(std::make_shared<News>()) {}
+
+Result<std::shared_ptr<Desk>> Desk::create() {
+  FT_ASSIGN(auto wake, os::EventFd::create());
+  return std::shared_ptr<Desk>(new Desk(std::move(wake)));
+}
+
+bool Desk::post(std::function<void()> work) {
+  const std::scoped_lock lock(mutex_);
+  if (shut_) return false;
+  waiting_.push_back(std::move(work));
+  wake_.signal();
+  return true;
+}
+
+bool Desk::serve() {
+  std::deque<std::function<void()>> now;
+  {
+    const std::scoped_lock lock(mutex_);
+    wake_.drain();
+    now.swap(waiting_);
+  }
+  for (auto& work : now) {
+    work();
+    work = nullptr;  // What it owned may be freed by the host: here, and not in a heap of them.
+  }
+  return !now.empty();
+}
+
+void Desk::refuse_pending() { ops_->refuse_pending(); }
+
+void Desk::shut() {
+  const std::scoped_lock lock(mutex_);
+  shut_ = true;
+}
+
+Status Desk::run(const std::shared_ptr<Life>& port, Wants wants, Function function,
+                 OpResults* results, std::optional<Nanos> patience) {
+  std::optional<std::chrono::steady_clock::time_point> deadline;
+  if (patience) deadline = std::chrono::steady_clock::now() + *patience;
+  ft_op* const op = ops_->take(port, wants);
+  if (op == nullptr)
+    return Status(Code::exhausted, "the host leaves too many operations without ft_op_done");
+  if (results != nullptr) op->results.bytes_max = results->bytes_max;
+  if (port->any_thread()) {
+    ops_->call(op, function);
+  } else if (!post([ops = ops_, op, function = std::move(function)] { ops->call(op, function); })) {
+    ops_->let_go(op);
+    ops_->let_go(op);
+    return Status(Code::cancelled, "the session is being freed");
+  }
+  Status status = ops_->wait(op, deadline);
+  if (status && results != nullptr) std::swap(*results, op->results);
+  ops_->let_go(op);
+  return status;
+}
+
+void Desk::begin(const std::shared_ptr<Life>& port, Function function,
+                 std::function<void(Status)> then) {
+  ft_op* const op = ops_->take(port, Wants::nothing);
+  if (op == nullptr)
+    return then(Status(Code::exhausted, "the host leaves too many operations without ft_op_done"));
+  op->then = std::move(then);
+  if (port->any_thread()) {
+    ops_->call(op, function);
+  } else if (!post([ops = ops_, op, function = std::move(function)] { ops->call(op, function); })) {
+    auto refused = std::move(op->then);
+    ops_->let_go(op);
+    ops_->let_go(op);
+    return refused(Status(Code::cancelled, "the session is being freed"));
+  }
+  ops_->let_go(op);
+}
+
+Life::~Life() {
+  if (free_ == nullptr) return;
+  if (!desk_->post([free = free_, user = user_] { free(user); })) free_(user_);
+}
+
+void Life::cancel(ft_op* op) const {
+  if (cancel_ != nullptr) cancel_(user_, op);
+}
+
+void Life::close() {
+  closed_ = true;
+  desk_->ops().abandon(this);
+}
+
+}  // namespace libft::capi

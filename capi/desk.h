@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The Desk is where libft's threads leave what is to be called on the host's thread: functions of
+// ports, sinks, completions, frees. The host calls them by process(). A Life is one struct that the
+// host gave, until its `free`. Any thread, except serve().
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+
+#include "op.h"
+#include "os/event_fd.h"
+
+namespace libft::capi {
+
+class News;
+
+class Desk : public std::enable_shared_from_this<Desk> {
+ public:
+  static Result<std::shared_ptr<Desk>> create();
+
+  // Runs on the host's thread, in order. False: after shut(), and it was not taken.
+  bool post(std::function<void()> work);
+
+  using Function = std::function<std::int32_t(ft_op*)>;
+  // Lets the host run `function` of `port` and waits for its answer. `function` owns what it needs:
+  // it may outlive the wait. `results` may be null when there are none.
+  Status run(const std::shared_ptr<Life>& port, Wants wants, Function function,
+             OpResults* results = nullptr, std::optional<Nanos> patience = std::nullopt);
+  // The same without waiting; `then` is called from any thread.
+  void begin(const std::shared_ptr<Life>& port, Function function,
+             std::function<void(Status)> then);
+
+  OpTable& ops() { return *ops_; }
+  const std::shared_ptr<News>& news() const { return news_; }  // Of the same session.
+  // On the host's thread: calls what waits now, and at most that. False: nothing did.
+  bool serve();
+  int fd() const { return wake_.fd(); }
+  // Pending operations are abandoned, and none becomes pending any more.
+  void refuse_pending();
+  void shut();
+
+ private:
+  explicit Desk(os::EventFd wake);
+
+  os::EventFd wake_;
+  std::shared_ptr<OpTable> ops_;
+  std::shared_ptr<News> news_;
+  std::mutex mutex_;
+  std::deque<std::function<void()>> waiting_;
+  bool shut_ = false;
+};
+
+class Life {
+ public:
+  using Free = void (*)(void*);
+  using Cancel = void (*)(void*, ft_op*);
+  Life(std::shared_ptr<Desk> desk, std::uint32_t flags, void* user, Free on_free, Cancel on_cancel)
+      : desk_(std::move(desk)),
+        any_thread_((flags & FT_PORT_ANY_THREAD) != 0),
+        user_(user),
+        free_(on_free),
+        cancel_(on_cancel) {}
+  Life(const Life&) = delete;
+  Life& operator=(const Life&) = delete;
+  ~Life();  // `free`, on the host's thread.
+
+  void* user() const { return user_; }
+  bool any_thread() const { return any_thread_; }
+  const std::shared_ptr<Desk>& desk() const { return desk_; }
+  void cancel(ft_op* op) const;
+  // From now on nothing of it becomes pending, and what is, is abandoned.
+  void close();
+  bool closed() const { return closed_; }
+
+ private:
+  std::shared_ptr<Desk> desk_;
+  const bool any_thread_;
+  void* const user_;
+  const Free free_;
+  const Cancel cancel_;
+  std::atomic<bool> closed_{false};
+};
+
+}  // namespace libft::capi

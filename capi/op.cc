@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "op.h"
+
+#include <algorithm>
+
+#include "desk.h"
+
+namespace libft::capi {
+namespace {
+
+// So many answered operations are remembered before one is used anew: a second ft_op_done is then
+// an error, and not somebody else's answer.
+constexpr std::size_t kRemembered = 64;
+constexpr std::size_t kOpsMax = 1024;
+
+const char kAbandoned[] = "nobody waits for this operation any more";
+
+}  // namespace
+
+void OpResults::clear() {
+  pages.clear();
+  bytes.clear();
+  bytes_max = ~std::size_t{0};
+  replica.reset();
+  connection.reset();
+  proven = true;
+  answer = FT_ANSWER_UNKNOWN;
+  record.clear();
+  cause.clear();
+  remedy.clear();
+}
+
+ft_op* OpTable::take(std::shared_ptr<Life> port, Wants wants) {
+  const Lock lock(mutex_);
+  ft_op* op = nullptr;
+  if (free_.size() > kRemembered) {
+    op = free_.front();
+    free_.pop_front();
+  } else if (all_.size() < kOpsMax) {
+    op = all_.emplace_back(std::make_unique<ft_op>(*this)).get();
+  } else {
+    return nullptr;
+  }
+  op->results.clear();
+  op->wants = wants;
+  op->port = std::move(port);
+  op->status = FT_OK;
+  op->holders = 2;  // Who waits, and who will call.
+  op->calling = op->pending = op->answered = op->abandoned = false;
+  return op;
+}
+
+void OpTable::call(ft_op* op, const std::function<std::int32_t(ft_op*)>& function) {
+  Lock lock(mutex_);
+  if (op->abandoned) return drop(lock, op);
+  const auto port = op->port;
+  op->calling = true;
+  op->table = shared_from_this();
+  ++op->holders;  // The host: it may end it before the function returns.
+  lock.unlock();
+  const std::int32_t returned = function(op);
+  lock.lock();
+  op->calling = false;
+  if (op->answered && op->table == nullptr) return drop(lock, op);  // By ft_op_done.
+  if (returned != FT_PENDING) {
+    op->table.reset();
+    --op->holders;
+    if (!op->answered) answer(lock, op, returned);
+    return drop(lock, op);
+  }
+  op->pending = true;
+  if (!op->abandoned && !op->answered && (refusing_ || port->closed())) {
+    abandon(lock, op);
+  } else if (op->abandoned) {
+    lock.unlock();
+    port->cancel(op);
+    lock.lock();
+  }
+  drop(lock, op);
+}
+
+Status OpTable::wait(ft_op* op, std::optional<std::chrono::steady_clock::time_point> deadline) {
+  Lock lock(mutex_);
+  const auto over = [op] { return op->answered || op->abandoned; };
+  if (!deadline) {
+    op->answered_now.wait(lock, over);
+  } else if (!op->answered_now.wait_until(lock, *deadline, over)) {
+    abandon(lock, op);
+    return Status(Code::timeout, "the host did not answer in time");
+  }
+  if (!op->answered) return Status(Code::cancelled, kAbandoned);
+  return to_status(op->status, op->results.cause, op->results.remedy);
+}
+
+void OpTable::let_go(ft_op* op) {
+  Lock lock(mutex_);
+  drop(lock, op);
+}
+
+void OpTable::drop(Lock& lock, ft_op* op) {
+  if (--op->holders != 0) return;
+  // What the host gave in vain is the host's to free: not under this lock.
+  auto port = std::move(op->port);
+  auto then = std::move(op->then);
+  op->then = nullptr;
+  auto replica = std::exchange(op->results.replica, std::nullopt);
+  auto connection = std::move(op->results.connection);
+  free_.push_back(op);
+  lock.unlock();
+}
+
+void OpTable::answer(Lock& lock, ft_op* op, std::int32_t status) {
+  op->answered = true;
+  op->pending = false;
+  op->status = status;
+  op->answered_now.notify_all();
+  if (!op->then) return;
+  auto then = std::move(op->then);
+  op->then = nullptr;
+  const Status told = op->abandoned ? Status(Code::cancelled, kAbandoned)
+                                    : to_status(status, op->results.cause, op->results.remedy);
+  lock.unlock();
+  then(told);
+  lock.lock();
+}
+
+void OpTable::abandon(Lock& lock, ft_op* op) {
+  if (op->answered || op->abandoned) return;
+  op->abandoned = true;
+  op->answered_now.notify_all();
+  auto then = std::move(op->then);
+  op->then = nullptr;
+  const auto port = std::move(op->port);
+  op->port = nullptr;
+  const auto replica = std::exchange(op->results.replica, std::nullopt);
+  const auto connection = std::move(op->results.connection);
+  const bool tell = op->pending;
+  if (tell) ++op->holders;  // Until it was told.
+  lock.unlock();
+  if (then) then(Status(Code::cancelled, kAbandoned));
+  const auto cancel = [self = shared_from_this(), port, op] {
+    port->cancel(op);
+    self->let_go(op);
+  };
+  if (tell && (port->any_thread() || !port->desk()->post(cancel))) cancel();
+  lock.lock();
+}
+
+void OpTable::abandon(const Life* port) {
+  Lock lock(mutex_);
+  // By index: the lock is let go meanwhile, and only ever more are appended.
+  for (std::size_t i = 0; i < all_.size(); ++i) {
+    ft_op* const op = all_[i].get();
+    const bool under_way = op->holders != 0 && !op->answered;
+    if (under_way && (port == nullptr ? op->pending : op->port.get() == port)) abandon(lock, op);
+  }
+}
+
+void OpTable::refuse_pending() {
+  {
+    const Lock lock(mutex_);
+    refusing_ = true;
+  }
+  abandon(nullptr);
+}
+
+// --- the host's side ----------------------------------------------------------------------------
+
+Outcome OpTable::done(ft_op* op, std::int32_t status) {
+  Lock lock(mutex_);
+  if (op->table == nullptr)
+    return {FT_E_STATE, "the operation is not under way: it was ended before",
+            "end each operation that returned FT_PENDING once"};
+  if (status > 0) return {FT_E_INVALID, "an operation ends with FT_OK or a negative status"};
+  const auto self = std::move(op->table);  // It may be all that keeps this table.
+  op->table = nullptr;
+  const bool abandoned = op->abandoned;
+  answer(lock, op, status);
+  drop(lock, op);
+  if (lock.owns_lock()) lock.unlock();
+  if (abandoned) return {FT_E_CANCELLED, kAbandoned};
+  return {};
+}
+
+Outcome OpTable::is_cancelled(ft_op* op, bool& cancelled) {
+  const Lock lock(mutex_);
+  if (op->table == nullptr) return {FT_E_STATE, "the operation is not under way"};
+  cancelled = op->abandoned;
+  return {};
+}
+
+Outcome OpTable::give(ft_op* op, Wants wants, const std::function<Outcome(OpResults&)>& store) {
+  const Lock lock(mutex_);
+  if (op->table == nullptr) return {FT_E_STATE, "the operation is not under way"};
+  if (wants != Wants::nothing && op->wants != wants)
+    return {FT_E_STATE, "the operation asks for no result of that kind"};
+  if (op->abandoned) return {FT_E_CANCELLED, kAbandoned};
+  return store(op->results);
+}
+
+}  // namespace libft::capi

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// ft_op: one operation of a port that was implemented in C, from libft's question to the host's
+// answer. Three parties hold one: who waits for it, who is calling the port's function, and the
+// host from that call to its ft_op_done. It is used anew when the last has let go.
+//
+//   taken --> calling --> returned, or ft_op_done      answered
+//                  \-----> FT_PENDING: pending --> ft_op_done
+//   at any moment: abandoned, nobody waits any more; the host still ends it
+//
+// Everything below the line is guarded by the table's mutex; the results belong to the host until
+// the operation is answered, and to who waited from then on.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "handle.h"
+#include "libft/page_set.h"
+#include "libft/session.h"
+
+namespace libft::capi {
+
+class Life;
+class OpTable;
+class Desk;
+
+enum class Wants { nothing, pages, bytes, replica, connection, answer };
+
+// What the host hands over while an operation is under way.
+struct OpResults {
+  PageSet pages;
+  std::vector<std::byte> bytes;
+  std::size_t bytes_max = ~std::size_t{0};
+  std::optional<Replica> replica;
+  std::unique_ptr<Transport> connection;
+  bool proven = true;  // Of the connection: who is at the other end is known.
+  std::int32_t answer = FT_ANSWER_UNKNOWN;
+  std::string record;
+  std::string cause, remedy;
+  void clear();  // Keeps memory that is used again.
+};
+
+}  // namespace libft::capi
+
+struct ft_op : libft::capi::Handle {
+  explicit ft_op(libft::capi::OpTable& owner) : Handle(libft::capi::Kind::op), home(owner) {}
+
+  libft::capi::OpTable& home;
+  libft::capi::OpResults results;
+  libft::capi::Wants wants = libft::capi::Wants::nothing;
+  // --- under the table's mutex ---
+  std::condition_variable answered_now;
+  std::shared_ptr<libft::capi::OpTable>
+      table;                                // While the host holds it: it may outlive a session.
+  std::shared_ptr<libft::capi::Life> port;  // Until nobody waits any more.
+  std::function<void(libft::Status)> then;  // Instead of somebody who waits.
+  std::int32_t status = 0;
+  unsigned holders = 0;
+  bool calling = false, pending = false, answered = false, abandoned = false;
+};
+
+namespace libft::capi {
+
+// The operations of one session. Any thread.
+class OpTable : public std::enable_shared_from_this<OpTable> {
+ public:
+  // A fresh operation that one party holds; null when the host leaves too many unfinished.
+  ft_op* take(std::shared_ptr<Life> port, Wants wants);
+
+  // Calls `function` for `op` on this thread. Lets go of it for the caller in the end.
+  void call(ft_op* op, const std::function<std::int32_t(ft_op*)>& function);
+  // Waits for the answer, or abandons it at `deadline`.
+  Status wait(ft_op* op, std::optional<std::chrono::steady_clock::time_point> deadline);
+  void let_go(ft_op* op);
+
+  // Nobody waits for the operations of `port` (of all ports when null) that are pending, any more;
+  // the same goes for those that become pending while `refuse` is on (for all), or their port is
+  // closed.
+  void abandon(const Life* port);
+  void refuse_pending();
+
+  // The host's side.
+  Outcome done(ft_op* op, std::int32_t status);
+  Outcome is_cancelled(ft_op* op, bool& cancelled);
+  // Runs `store` with the lock held when the host may give such a result now.
+  Outcome give(ft_op* op, Wants wants, const std::function<Outcome(OpResults&)>& store);
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+  void answer(Lock& lock, ft_op* op, std::int32_t status);
+  void abandon(Lock& lock, ft_op* op);
+  // Returns what must be destroyed without the lock.
+  void drop(Lock& lock, ft_op* op);
+
+  std::mutex mutex_;
+  std::deque<std::unique_ptr<ft_op>> all_;
+  std::deque<ft_op*> free_;  // Oldest first: what was answered a moment ago is still known as such.
+  bool refusing_ = false;
+};
+
+}  // namespace libft::capi
