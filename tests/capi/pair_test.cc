@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Two hosts that know libft by libft.h alone: every port in C, over socket pairs and over a
+// transport of their own, answered at once, later, and on libft's threads.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "toy.h"
+
+using namespace toy;
+
+namespace {
+
+struct Way {
+  const char* name;
+  Answering answering;
+  Line line;
+};
+constexpr Way kWays[] = {
+    {"answered at once, over socket pairs", Answering::at_once, Line::descriptors},
+    {"answered later, over socket pairs", Answering::later, Line::descriptors},
+    {"on libft's threads, over socket pairs", Answering::any_thread, Line::descriptors},
+    {"answered at once, over a port", Answering::at_once, Line::port},
+    {"answered later, over a port", Answering::later, Line::port}};
+
+// What was seen counts up by one, except that what was seen last before a fail-over may be seen
+// again: a prefix of what the guest said was never taken back.
+bool continuous(const std::vector<std::uint64_t>& seen) {
+  std::uint64_t newest = 0;
+  for (const std::uint64_t value : seen) {
+    if (value > newest + 1) return false;
+    newest = std::max(newest, value);
+  }
+  return true;
+}
+
+void protect_pair(World& world, Host& a, Host& b) {
+  a.protect();
+  REQUIRE_MESSAGE(drive(world, {&a}, [&] { return a.done == 1; }), a.log);
+  REQUIRE_MESSAGE(a.last_status == FT_OK, a.last_text);
+  b.stand_by(a);
+  REQUIRE_MESSAGE(drive(world, {&a, &b}, [&] { return a.state().is_protected && b.is("in_sync"); }),
+                  (a.log + b.log + a.state().state));
+}
+
+}  // namespace
+
+TEST_CASE("a pair in C survives a fail-over") {
+  for (const Way& way : kWays) {
+    CAPTURE(way.name);
+    World world;
+    world.answering = way.answering;
+    world.line = way.line;
+    {
+      Host a(world, "a"), b(world, "b"), c(world, "c");
+      protect_pair(world, a, b);
+      const auto before = a.state().epoch_released;
+      REQUIRE(drive(world, {&a, &b}, [&] { return a.state().epoch_released > before + 10; }));
+      const auto said = a.guest->counter;
+      a.die();
+      REQUIRE_MESSAGE(drive(world, {&b}, [&] { return b.state().role == FT_ROLE_PRIMARY; }), b.log);
+      REQUIRE(drive(world, {&b}, [&] { return b.guest->counter > said + 20; }));
+      {
+        const std::lock_guard lock(world.mutex);
+        CHECK(b.guest->consistent());
+        CHECK(continuous(world.seen));
+        CHECK(world.seen.back() > said);
+      }
+
+      // Protected again, by another host.
+      REQUIRE(ft_session_reprotect(b.session, b.completion(), nullptr) == FT_OK);
+      c.stand_by(b);
+      REQUIRE_MESSAGE(drive(world, {&b, &c}, [&] { return b.done == 2; }), (b.log + c.log));
+      CHECK(b.last_status == FT_OK);
+      CHECK(b.state().is_protected == 1);
+    }
+    CHECK(world.freed == world.given);
+    CHECK(world.freed_twice == 0);
+  }
+}
+
+TEST_CASE("the owner's wishes come to an end, each once") {
+  for (const Way& way : kWays) {
+    CAPTURE(way.name);
+    World world;
+    world.answering = way.answering;
+    world.line = way.line;
+    {
+      Host a(world, "a"), b(world, "b");
+      protect_pair(world, a, b);
+      REQUIRE(drive(world, {&a, &b}, [&] { return b.is("in_sync"); }));
+
+      REQUIRE(ft_session_verify(a.session, a.completion(), nullptr) == FT_OK);
+      REQUIRE(drive(world, {&a, &b}, [&] { return a.done == 2; }));
+      CHECK_MESSAGE(a.last_status == FT_OK, a.last_text);
+      CHECK_FALSE(a.last_text.empty());
+
+      const int done = b.done;
+      REQUIRE(ft_session_test_failover(b.session, b.completion(), nullptr) == FT_OK);
+      REQUIRE(ft_session_switch_over(b.session, b.completion(), nullptr) == FT_OK);  // Not there.
+      REQUIRE(drive(world, {&a, &b}, [&] { return b.done == done + 2; }));
+      CHECK(b.last_status == FT_E_REFUSED);
+
+      const auto said = a.guest->counter;
+      REQUIRE(ft_session_switch_over(a.session, a.completion(), nullptr) == FT_OK);
+      REQUIRE_MESSAGE(drive(world, {&a, &b},
+                            [&] {
+                              return b.state().role == FT_ROLE_PRIMARY &&
+                                     a.state().role == FT_ROLE_FENCED;
+                            }),
+                      (a.log + b.log));
+      REQUIRE(drive(world, {&a, &b}, [&] { return b.guest->counter > said + 5; }));
+      const std::lock_guard lock(world.mutex);
+      CHECK(b.guest->consistent());
+      CHECK(continuous(world.seen));
+      CHECK(std::adjacent_find(world.seen.begin(), world.seen.end(), [](auto x, auto y) {
+              return y != x + 1;
+            }) == world.seen.end());  // Planned: nothing is lost or repeated.
+    }
+    CHECK(world.freed == world.given);
+  }
+}
+
+TEST_CASE("a guest that ends on purpose is recorded as ended") {
+  World world;
+  Host a(world, "a"), b(world, "b");
+  protect_pair(world, a, b);
+  REQUIRE(ft_session_guest_event(a.session, FT_GUEST_ENDED, "poweroff", nullptr) == FT_OK);
+  REQUIRE(drive(world, {&a, &b}, [&] {
+    return a.state().role == FT_ROLE_ENDED && b.state().role == FT_ROLE_ENDED;
+  }));
+  CHECK(world.records.at("toy").find("\"ended\":true") != std::string::npos);
+}
+
+TEST_CASE("a stopped session says so, and its wishes end") {
+  World world;
+  Host a(world, "a"), b(world, "b");
+  protect_pair(world, a, b);
+  REQUIRE(ft_session_stop(b.session, b.completion(), nullptr) == FT_OK);
+  REQUIRE(drive(world, {&a, &b}, [&] { return b.done == 2; }));
+  CHECK(b.last_status == FT_OK);
+  CHECK(b.state().role == FT_ROLE_STOPPED);
+  REQUIRE_MESSAGE(drive(world, {&a, &b}, [&] { return !a.state().is_protected; }), a.log);
+}
