@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Where everything goes, and the Debian packages that CPack makes of it. Components: library (libft.so
+# and its modules), dev, tools, xen (which depends on the libraries of one minor of Xen).
+set(CMAKE_INSTALL_LIBDIR lib/${CMAKE_LIBRARY_ARCHITECTURE} CACHE PATH "Where libraries go")
+set(LIBFT_MODULE_DIR ${CMAKE_INSTALL_LIBDIR}/libft)
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+# Only what is installed must be built before.
+set(CMAKE_SKIP_INSTALL_ALL_DEPENDENCY ON)
+
+# libft_install(): called once, when every target is known.
+function(libft_install)
+  install(TARGETS ft EXPORT libft-targets
+    LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library NAMELINK_COMPONENT dev
+    INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+  install(TARGETS ft_module_tls ft_module_etcd
+    LIBRARY DESTINATION ${LIBFT_MODULE_DIR} COMPONENT library)
+  install(FILES capi/libft.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT dev)
+
+  set(cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/libft)
+  install(EXPORT libft-targets NAMESPACE libft:: DESTINATION ${cmake_dir} COMPONENT dev)
+  file(WRITE ${CMAKE_BINARY_DIR}/libft-config.cmake
+    "include(\${CMAKE_CURRENT_LIST_DIR}/libft-targets.cmake)\n")
+  write_basic_package_version_file(${CMAKE_BINARY_DIR}/libft-config-version.cmake
+    COMPATIBILITY SameMajorVersion)
+  install(FILES ${CMAKE_BINARY_DIR}/libft-config.cmake
+                ${CMAKE_BINARY_DIR}/libft-config-version.cmake
+          DESTINATION ${cmake_dir} COMPONENT dev)
+  configure_file(cmake/libft.pc.in ${CMAKE_BINARY_DIR}/libft.pc @ONLY)
+  install(FILES ${CMAKE_BINARY_DIR}/libft.pc
+          DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT dev)
+
+  install(TARGETS ftctl RUNTIME COMPONENT tools)
+  # Where ftctl looks for what it preloads into QEMU.
+  install(TARGETS ft_preload LIBRARY DESTINATION ${LIBFT_MODULE_DIR} COMPONENT tools)
+  if(TARGET ft_xen)
+    install(TARGETS ft_xen LIBRARY DESTINATION ${LIBFT_MODULE_DIR} COMPONENT xen)
+    install(PROGRAMS tools/xen/xen-auto-guard TYPE SBIN COMPONENT xen)
+  endif()
+endfunction()
+
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_NAME libft)
+set(CPACK_PACKAGE_CONTACT "libft developers <libft@localhost>")
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_COMPONENTS_ALL library dev tools xen)
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${CMAKE_BINARY_DIR}/capi)
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME libft1)
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libs)
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_GENERATE_SHLIBS ON)
+set(CPACK_DEBIAN_DEV_PACKAGE_NAME libft-dev)
+set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
+set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "libft1 (= ${PROJECT_VERSION})")
+set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME libft-tools)
+set(CPACK_DEBIAN_TOOLS_PACKAGE_SECTION admin)
+set(CPACK_DEBIAN_XEN_PACKAGE_NAME libft-xen)
+set(CPACK_DEBIAN_XEN_PACKAGE_SECTION libs)
+set(CPACK_COMPONENT_LIBRARY_DESCRIPTION
+  "Fault tolerance for virtual machines: the library
+ libft keeps a second host ready to carry on with the same guest. This package has the library with
+ its C ABI, and its modules: TLS, and the etcd arbiter.")
+set(CPACK_COMPONENT_DEV_DESCRIPTION
+  "Fault tolerance for virtual machines: header
+ What a toolstack needs to be built with libft: libft.h, and files for pkg-config and CMake.")
+set(CPACK_COMPONENT_TOOLS_DESCRIPTION
+  "Fault tolerance for virtual machines: ftctl
+ Protects guests of a stock QEMU from the command line.")
+set(CPACK_COMPONENT_XEN_DESCRIPTION
+  "Fault tolerance for virtual machines: Xen
+ The module by which libft's tools reach Xen domains, for one minor of Xen.")
+include(CPack)

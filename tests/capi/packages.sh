@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# packages.sh BUILD SOURCE: makes the Debian packages, unpacks them into an empty root, and builds and
+# runs the examples with what is in there: by CMake's package, and by pkg-config.
+set -euo pipefail
+build=$1 source=$2
+for tool in cpack dpkg-deb dpkg-shlibdeps pkg-config; do
+  command -v $tool > /dev/null || { echo "skipped: packages: no $tool"; exit 77; }
+done
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+root=$work/root
+
+(cd "$build" && cpack -G DEB -B "$work/made" > "$work/cpack.log" 2>&1) || { cat "$work/cpack.log"; exit 1; }
+for name in libft1 libft-dev libft-tools; do
+  package=$(echo "$work"/made/${name}_*.deb)
+  dpkg-deb --field "$package" Package Depends
+  dpkg-deb -x "$package" "$root"
+done
+depends=$(dpkg-deb --field "$work"/made/libft1_*.deb Depends)
+for library in libssl3 libcurl; do
+  grep -q "$library" <<< "$depends" || { echo "libft1's modules need $library: $depends"; exit 1; }
+done
+grep -q libxen <<< "$depends" && { echo "libft1 depends on Xen: $depends"; exit 1; }
+
+lib=$(dirname "$(find "$root" -name libft.so.1)")
+[ -f "$lib/libft/libft-tls.so" ] && [ -f "$root/usr/include/libft.h" ]
+export LD_LIBRARY_PATH=$lib
+"$root/usr/bin/ftctl" --version
+
+cmake -S "$source/examples" -B "$work/examples" -DCMAKE_PREFIX_PATH="$root/usr" > "$work/cmake.log" ||
+  { cat "$work/cmake.log"; exit 1; }
+cmake --build "$work/examples" > "$work/build.log" || { cat "$work/build.log"; exit 1; }
+for example in event_loop my_guest my_arbiter; do
+  mkdir "$work/$example"
+  "$work/examples/example_$example" "$work/$example"
+done
+
+export PKG_CONFIG_PATH=$lib/pkgconfig
+mkdir "$work/by_pkg_config"
+# shellcheck disable=SC2046
+cc -std=c11 -D_GNU_SOURCE "$source/examples/event_loop.c" -o "$work/linked" $(pkg-config --cflags --libs libft)
+"$work/linked" "$work/by_pkg_config"
+
+# With a key, so that the module is found where the package puts it.
+"$root/usr/bin/ftctl" keygen "$work/key" > /dev/null
+mkdir "$work/keyed"
+LIBRARY=$lib/libft.so.1 python3 "$source/tests/capi/keyed.py" "$work/keyed" "$work/key"
