@@ -63,7 +63,7 @@ mkdir -p "$image"/{bin,sbin,dev,proc,sys,lib64,modules,lib/x86_64-linux-gnu}
 cp "$work/root/bin/busybox" "$image/bin/"
 for applet in "${applets[@]}"; do ln -s busybox "$image/bin/$applet"; done
 install -m 755 "$here/guest/init" "$image/init"
-gcc -std=gnu11 -O2 -Wall -Wextra -static -s -o "$image/bin/observer" "$here/guest/observer.c"
+gcc -std=gnu11 -O2 -Wall -Wextra -static -pthread -s -o "$image/bin/observer" "$here"/guest/{observer,stalls}.c
 
 for module in "${modules[@]}"; do
   cp "$work/root/lib/modules/${kernel#linux-image-}/kernel/$module.ko" "$image/modules/"

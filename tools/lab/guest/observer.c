@@ -2,7 +2,8 @@
 /*
  * Runs in the lab's guest: sends a fresh random value every 10 ms, remembers what it sent, and
  * answers questions about it (protocol.h). Announces on the console when Redis answers. One thread,
- * linked statically. Usage: observer ADDRESS (where the beats go).
+ * and one more when it is asked about stalls; linked statically. Usage: observer ADDRESS (where the
+ * beats go).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -20,6 +21,7 @@
 #include <x86intrin.h>
 
 #include "protocol.h"
+#include "stalls.h"
 
 enum { kBeatNs = 10 * 1000 * 1000, kDirtyPagesMax = 16384, kPageBytes = 4096 };
 
@@ -124,6 +126,7 @@ static void answer_query(struct Observer* self) {
       answer.value[1] = now_ns(CLOCK_MONOTONIC);
       break;
     case LAB_TCP: tcp_counters(answer.value); break;
+    case LAB_STALLS: stalls_answer(query.argument, answer.value); break;
     case LAB_DIRTY:
       self->dirty_pages = query.argument < kDirtyPagesMax ? query.argument : kDirtyPagesMax;
       break;

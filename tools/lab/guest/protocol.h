@@ -29,7 +29,10 @@ enum LabKind {
   LAB_DIRTY = 4,    /* argument: pages to write each 10 ms from now on, 0 to stop. */
   LAB_POWEROFF = 5, /* These three are answered, then done. */
   LAB_REBOOT = 6,
-  LAB_CRASH = 7
+  LAB_CRASH = 7,
+  LAB_STALLS = 8    /* argument 0: watches for stalls from now on, and forgets earlier ones.
+                     * argument n: value[0]: how many there were since; value[1]: the nth longest of
+                     * them, in nanoseconds; 0: there were fewer. */
 };
 
 struct LabBeat {
