@@ -288,7 +288,11 @@ void Replica::on_connection(ConnectionId connection, int peer, bool dialed) {
     const bool wants = backup_ && !connection_ && backup_->state() != core::BackupState::claiming &&
                        backup_->state() != core::BackupState::swapping &&
                        backup_->state() != core::BackupState::stood_down;
-    if (!wants) return world_.network.close(connection, host_.index());
+    if (!wants) {
+      world_.network.close(connection, host_.index());
+      if (backup_) dial();  // It may yet find that it is not entitled.
+      return;
+    }
     connection_ = connection;
     peer_ = peer;
     welcomed_ = false;
