@@ -122,6 +122,9 @@ class Guest {
   // to give up a backup. Idempotent.
   virtual void destroy() = 0;
 
+  // What a page is, as far as it is known, for people: its region, and whom it serves.
+  virtual std::string about(PageNo page) const;
+
   // How far the guest's clock is behind real time, as far as libft caused it.
   virtual Nanos clock_lag() const = 0;
 };

@@ -35,4 +35,12 @@ std::uint64_t GuestInfo::pages() const {
   return sum;
 }
 
+std::string Guest::about(PageNo page) const {
+  for (const auto& region : info().memory) {
+    const std::uint64_t pages = region.bytes.size() / info().page_bytes;
+    if (page >= region.first && page.value - region.first.value < pages) return region.name;
+  }
+  return "no memory";
+}
+
 }  // namespace libft

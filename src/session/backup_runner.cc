@@ -5,11 +5,12 @@
 
 #include "os/memory_free.h"
 #include "os/random.h"
-#include "session/memory_hash.h"
 #include "session/shape.h"
 
 namespace libft::session {
 namespace {
+
+constexpr std::size_t kPagesHashedAtOnce = 256;
 
 core::BackupOptions core_options(const Context& context) {
   core::BackupOptions options;
@@ -103,6 +104,9 @@ void BackupRunner::perform_one(const core::Action& action) {
         if constexpr (std::is_same_v<What, core::SendMessage>) {
           send(what.message, what.generation);
         } else if constexpr (std::is_same_v<What, core::ApplyEpoch>) {
+          if (checking_)
+            assembler_->each_page(
+                [this](std::span<const std::byte> page) { checking_->memory.hash_now(page); });
           assembler_->apply();
           context_.statistics.update([](SessionStatus& s) { ++s.epochs; });
         } else if constexpr (std::is_same_v<What, core::StartOver>) {
@@ -232,6 +236,21 @@ void BackupRunner::on_bulk(const wire::Frame& frame) {
   announce();
 }
 
+// In pieces, so that epochs go on being acknowledged; what they change is hashed before.
+void BackupRunner::check() {
+  if (!checking_) return;
+  if (checking_->memory.hash_some(kPagesHashedAtOnce)) return posting_.later([this] { check(); })();
+  Checking checking = std::move(*checking_);
+  checking_.reset();
+  PageSet left_out;
+  for (const auto& run : checking.question.left_out) left_out.add(run.first, run.count);
+  checking.memory.leave_out(left_out);
+  wire::Verify answer{.id = checking.question.id, .memory_hash = checking.memory.whole()};
+  if (answer.memory_hash != checking.question.memory_hash)
+    answer.pages = checking.memory.unlike(checking.question);
+  send(answer, checking.generation);
+}
+
 void BackupRunner::answer_probe(const std::vector<std::byte>& state) {
   const auto status = replica_.guest->probe_state(state);
   context_.tell(status ? LogLevel::info : LogLevel::error, "probe",
@@ -248,10 +267,8 @@ void BackupRunner::on_message(const wire::Message& message, Generation generatio
   if (const auto* ended = std::get_if<wire::Ended>(&message))
     return perform(core_.on_ended(now, ended->text));
   if (const auto* verify = std::get_if<wire::Verify>(&message)) {
-    PageSet left_out;
-    for (const auto& run : verify->left_out) left_out.add(run.first, run.count);
-    const auto hash = MemoryHash(replica_.guest->info()).without(left_out);
-    return send(wire::Verify{verify->id, hash, {}}, generation);
+    checking_.emplace(Checking{*verify, MemoryHash(replica_.guest->info()), generation});
+    return check();
   }
   if (const auto* round = std::get_if<wire::SyncRound>(&message)) {
     context_.statistics.update([&](SessionStatus& s) {
@@ -270,6 +287,7 @@ void BackupRunner::on_message(const wire::Message& message, Generation generatio
 
 void BackupRunner::on_lost(const Status& status) {
   clear_waiting();
+  checking_.reset();
   if (assembler_) assembler_->drop_partial();
   context_.tell(LogLevel::warning, "disconnected", status.to_string(), {});
   perform(core_.on_disconnected(context_.now()));
@@ -297,6 +315,7 @@ void BackupRunner::on_guest_event(const GuestEvent& event) {
   context_.tell(LogLevel::error, "standby_died", event.detail, {});
   if (core_.state() == core::BackupState::promoted) return;
   // Its memory went with it: this incarnation holds nothing any more.
+  checking_.reset();
   assembler_.reset();
   {
     const std::scoped_lock lock(context_.replica_mutex);
@@ -314,6 +333,7 @@ void BackupRunner::start_over(const std::string& why) {
   if (!self) return stand_down(self.error().to_string());
   own_posting_.forget();  // Answers to the old incarnation's questions are nobody's.
   detector_.reset();
+  checking_.reset();
   if (assembler_) assembler_->reset();
   inputs_.clear();
   core_ = core::Backup(std::move(*self), core_options(context_));
@@ -330,6 +350,7 @@ void BackupRunner::stand_down(const std::string& why) {
 }
 
 void BackupRunner::promote(const core::Promote& order) {
+  checking_.reset();
   const Time granted = context_.now();
   if (context_.parts.fence) {
     // Safety does not rest on it: a failure is told, and the promotion goes on.

@@ -14,6 +14,7 @@
 #include "session/connector.h"
 #include "session/context.h"
 #include "session/input_copies.h"
+#include "session/memory_hash.h"
 #include "strategy/checkpoint/epoch_assembler.h"
 
 namespace libft::session {
@@ -56,6 +57,7 @@ class BackupRunner {
   void handle(const OwnedFrame& frame);
   void on_bulk(const wire::Frame& frame);
   void on_message(const wire::Message& message, Generation generation);
+  void check();
   void answer_probe(const std::vector<std::byte>& state);
   void on_lost(const Status& status);
   void on_not_welcome(const Status& status);
@@ -78,6 +80,12 @@ class BackupRunner {
   std::unique_ptr<Detector> detector_;
   std::deque<OwnedFrame> waiting_;  // Bounded by the connector's credit.
   InputMemory inputs_;
+  struct Checking {
+    wire::Verify question;
+    MemoryHash memory;
+    Generation generation;
+  };
+  std::optional<Checking> checking_;
   ActionQueue actions_;
   bool handling_ = false;
   Time suspected_at_, claimed_at_;

@@ -14,6 +14,7 @@
 #include "session/connection.h"
 #include "session/context.h"
 #include "session/input_copies.h"
+#include "session/memory_hash.h"
 #include "session/sync.h"
 #include "strategy/checkpoint/checkpointer.h"
 #include "strategy/checkpoint/epoch_encoder.h"
@@ -54,7 +55,7 @@ class PrimaryRunner {
     VerifyDone done;
     EpochId id;
     PageSet left_out;
-    std::uint64_t hash = 0;
+    std::optional<MemoryHash> memory;  // Of the guest as it was captured.
   };
 
   PrimaryRunner(Context& context, Replica& replica, Incarnation self, OwnershipRecord record,
@@ -71,6 +72,8 @@ class PrimaryRunner {
   void begin_checkpoint(const core::TakeCheckpoint& order);
   void checkpoint(const core::TakeCheckpoint& order, Nanos handshake);
   void capture_for_verify(const checkpoint::CapturedEpoch& epoch, bool stay_paused);
+  void ask_to_verify();
+  void end_verification(Result<std::string> outcome);
   void send_epoch(checkpoint::CapturedEpoch* epoch);
   void on_sent(EpochId id, checkpoint::CapturedEpoch* epoch,
                const Result<checkpoint::EncodeStatistics>& encoded, Nanos took);

@@ -169,6 +169,8 @@ void PrimaryRunner::disconnect() {
   connection_.reset();
   posting_.forget();
   if (checkpointer_) checkpointer_->reclaim();
+  if (verification_ && verification_->id != EpochId{})  // Asked, or about to be.
+    end_verification(failure(Code::peer_lost, "the connection to the backup broke meanwhile"));
 }
 
 void PrimaryRunner::drop_peer(const std::string& why) {
@@ -186,10 +188,7 @@ void PrimaryRunner::drop_peer(const std::string& why) {
   pending_.clear();
   if (tracking_) replica_.guest->stop_tracking();
   tracking_ = false;
-  if (verification_) {
-    verification_->done(failure(Code::peer_lost, "the backup went away meanwhile"));
-    verification_.reset();
-  }
+  if (verification_) end_verification(failure(Code::peer_lost, "the backup went away meanwhile"));
   forget_peer();
 }
 

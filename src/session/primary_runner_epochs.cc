@@ -5,10 +5,32 @@
 #include <algorithm>
 #include <utility>
 
-#include "session/memory_hash.h"
 #include "session/primary_runner.h"
 
 namespace libft::session {
+namespace {
+
+constexpr std::size_t kPagesNamed = 16;
+constexpr std::size_t kPagesBetweenSigns = 256;
+
+PageSet without(const PageSet& pages, const PageSet& others) {
+  PageSet rest;
+  for (const PageRun& run : pages.runs())
+    for (std::uint64_t i = 0; i < run.count; ++i)
+      if (const PageNo page{run.first.value + i}; !others.contains(page)) rest.add(page);
+  return rest;
+}
+
+// Where two memories differ, for people.
+std::string describe(const std::vector<PageNo>& pages, const Guest& guest) {
+  if (pages.empty()) return "";
+  std::string text = fmt::format("; {} pages differ:", pages.size());
+  for (std::size_t i = 0; i < std::min(pages.size(), kPagesNamed); ++i)
+    text += fmt::format("{} {:#x} ({})", i == 0 ? "" : ",", pages[i].value, guest.about(pages[i]));
+  return text + (pages.size() > kPagesNamed ? ", ..." : "");
+}
+
+}  // namespace
 
 // `then` comes at once where the guest needs not be asked. Else the session goes on meanwhile, and
 // what the pause was for may be over when the guest stands still: the gate has turned.
@@ -102,12 +124,18 @@ void PrimaryRunner::send_epoch(checkpoint::CapturedEpoch* epoch) {
     sent(epoch->id, epoch, std::move(encoded), context_.now() - begun);
     return status;
   });
-  if (verification_ && verification_->id == epoch->id)
-    connection_->send(wire::encode(wire::Verify{verification_->id,
-                                                verification_->hash,
-                                                {verification_->left_out.runs().begin(),
-                                                 verification_->left_out.runs().end()}},
-                                   context_.parts.guest, core_.record().generation));
+  if (verification_ && verification_->id == epoch->id) ask_to_verify();
+}
+
+void PrimaryRunner::ask_to_verify() {
+  const auto runs = verification_->left_out.runs();
+  const MemoryHash& memory = *verification_->memory;
+  wire::Verify question{.id = verification_->id,
+                        .memory_hash = memory.whole(),
+                        .left_out = {runs.begin(), runs.end()},
+                        .group_pages = memory.group_pages()};
+  question.groups = memory.groups(question.group_pages);
+  connection_->send(wire::encode(question, context_.parts.guest, core_.record().generation));
 }
 
 void PrimaryRunner::send_inputs() {
@@ -163,39 +191,57 @@ void PrimaryRunner::verify(VerifyDone done) {
   if (!core_.is_protected() || verification_)
     return done(failure(Code::refused, verification_ ? "a verification is under way"
                                                      : "the guest is not protected now"));
-  verification_ = Verification{std::move(done), {}, {}, 0};
+  verification_ = Verification{std::move(done), {}, {}, {}};
   perform(core_.on_output_waiting(context_.now()));  // A checkpoint soon.
 }
 
+// Compared is what was captured: of the epoch's own pages the copies that travel, of all others
+// what lies in the memory of the guest, which stands still for it. It stands still for itself:
+// those who serve it may write into buffers that it lent them (Xen's dom0 does), and its hypervisor
+// where it leaves events. What of that is reported belongs to the next epoch, and cannot be
+// compared.
 void PrimaryRunner::capture_for_verify(const checkpoint::CapturedEpoch& epoch, bool stay_paused) {
   auto& verification = *verification_;
   verification.id = epoch.id;
-  const MemoryHash memory(replica_.guest->info());
-  // Those who serve a guest may write into buffers that it lent them although it stands still
-  // (Xen's dom0 does). Such pages belong to the next epoch, and cannot be compared in this one.
-  if (auto status = replica_.guest->take_written(verification.left_out); !status)
+  MemoryHash& memory = verification.memory.emplace(replica_.guest->info());
+  const std::size_t page_bytes = replica_.guest->info().page_bytes;
+  std::size_t at = 0;
+  for (const PageRun& run : epoch.pages.runs())
+    for (std::uint64_t i = 0; i < run.count; ++i, at += page_bytes)
+      memory.hash_copy(PageNo{run.first.value + i}, epoch.staging.subspan(at, page_bytes));
+  while (memory.hash_some(kPagesBetweenSigns))
+    if (detector_) detector_->progress();
+  PageSet written;
+  if (auto status = replica_.guest->take_written(written); !status)
     context_.tell(LogLevel::warning, "error", status.within("verify").to_string(), {});
-  checkpointer_->want(verification.left_out);
-  verification.hash = memory.without(verification.left_out);
+  checkpointer_->want(written);
+  verification.left_out = without(written, epoch.pages);
+  memory.leave_out(verification.left_out);
   if (stay_paused) return;
   if (auto status = replica_.guest->resume(); !status)
     context_.tell(LogLevel::error, "error", status.within("resume the guest").to_string(), {});
 }
 
+void PrimaryRunner::end_verification(Result<std::string> outcome) {
+  const auto done = std::move(std::exchange(verification_, std::nullopt)->done);
+  done(std::move(outcome));
+}
+
 void PrimaryRunner::on_verify(const wire::Verify& answer) {
   if (!verification_ || verification_->id != answer.id) return;
-  const auto& info = replica_.guest->info();
-  auto done = std::move(verification_->done);
-  const bool same = verification_->hash == answer.memory_hash;
+  const Verification& verification = *verification_;
+  const std::uint64_t ours = verification.memory->whole();
   const auto text = fmt::format(
       "epoch {}: {} pages{}, hash {:016x} here, {:016x} at the backup", to_string(answer.id),
-      info.pages(),
-      verification_->left_out.empty()
+      replica_.guest->info().pages(),
+      verification.left_out.empty()
           ? ""
-          : fmt::format(" without {} that were written meanwhile", verification_->left_out.pages()),
-      verification_->hash, answer.memory_hash);
-  verification_.reset();
-  done(same ? Result<std::string>(text) : failure(Code::corrupt, "the memories differ: " + text));
+          : fmt::format(" without {} that were written meanwhile", verification.left_out.pages()),
+      ours, answer.memory_hash);
+  if (ours == answer.memory_hash) return end_verification(text);
+  end_verification(failure(
+      Code::corrupt, "the memories differ: " + text +
+                         describe(verification.memory->unlike(answer.pages), *replica_.guest)));
 }
 
 }  // namespace libft::session

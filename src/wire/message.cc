@@ -156,6 +156,28 @@ void fields_of_runs(Fields& f, Runs& runs) {
   }
 }
 
+template <class Fields, class M>
+void fields_of_groups(Fields& f, M& m) {
+  f.number(m.group_pages);
+  f.demand(m.group_pages > 0, "groups of no pages");
+  const std::size_t count = f.count(m.groups.size(), kVerifyGroupsMax);
+  for (std::size_t i = 0; i < count; ++i) {
+    if constexpr (!std::is_const_v<M>) m.groups.emplace_back();
+    f.number(m.groups[i]);
+  }
+}
+
+template <class Fields, class Pages>
+void fields_of_page_hashes(Fields& f, Pages& pages) {
+  const std::size_t count = f.count(pages.size(), kVerifyPagesMax);
+  for (std::size_t i = 0; i < count; ++i) {
+    if constexpr (!std::is_const_v<Pages>) pages.emplace_back();
+    f.number(pages[i].page.value);
+    f.number(pages[i].hash);
+    f.demand(i == 0 || pages[i - 1].page < pages[i].page, "hashed pages do not ascend");
+  }
+}
+
 // --- the messages, as in FORMAT.md, section 3 --------------------------------------------------
 
 template <class Io, class M>
@@ -253,6 +275,8 @@ void records(Io& io, auto& m, const Verify*) {
   io.record(0x8020, [&](auto& f) { fields_of_id(f, m.id); });
   io.record(0x8022, [&](auto& f) { f.number(m.memory_hash); });
   io.unless_empty(0x8023, m.left_out, [&](auto& f) { fields_of_runs(f, m.left_out); });
+  io.unless_empty(0x0024, m.groups, [&](auto& f) { fields_of_groups(f, m); });
+  io.unless_empty(0x0025, m.pages, [&](auto& f) { fields_of_page_hashes(f, m.pages); });
 }
 
 // --- the two directions ------------------------------------------------------------------------

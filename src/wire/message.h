@@ -108,14 +108,28 @@ struct Bye {  // Either side: an orderly end of the connection; `text` for the l
   bool operator==(const Bye&) const = default;
 };
 
+struct PageHash {
+  PageNo page;
+  std::uint64_t hash = 0;  // XXH3-64.
+  bool operator==(const PageHash&) const = default;
+};
+
 // Both ways, for `ftctl verify`. The primary asks right behind epoch `id`; the backup answers with
-// the hash of its own memory as of that epoch.
+// the hash of its own memory as of that epoch, and with what tells where the two differ.
 struct Verify {
   EpochId id;
-  std::uint64_t memory_hash = 0;  // XXH3-64 over the XXH3-64 of each page, ascending.
-  std::vector<PageRun> left_out;  // From the primary: these pages are not hashed.
+  std::uint64_t memory_hash = 0;    // XXH3-64 over the XXH3-64 of each page, ascending.
+  std::vector<PageRun> left_out{};  // From the primary: these pages are not hashed.
+  // From the primary: a hash for each group of so many pages; none: where is not asked.
+  std::uint32_t group_pages = 0;
+  std::vector<std::uint64_t> groups{};
+  // From the backup: its pages of the first groups that differ.
+  std::vector<PageHash> pages{};
   bool operator==(const Verify&) const = default;
 };
+
+inline constexpr std::size_t kVerifyGroupsMax = 1u << 16;
+inline constexpr std::size_t kVerifyPagesMax = 1u << 14;
 
 using Message = std::variant<Hello, Welcome, Refuse, SyncRound, ProbeAnswer, Ack, Joined,
                              SwitchOver, Ended, Bye, Verify>;

@@ -69,6 +69,7 @@ class Xen final : public XenGuest {
   void destroy() override;
   // A domain's clocks are Xen's, which go on while it is stopped.
   Nanos clock_lag() const override { return Nanos{0}; }
+  std::string about(PageNo page) const override;
 
  private:
   XenCalls& calls() const { return *parts_.calls; }
@@ -165,6 +166,17 @@ void Xen::destroy() {
   (void)calls().destroy(parts_.domain);
   (void)calls().remove(mark_of(parts_.domain));
   forget_domain(calls(), parts_.domain, parts_.shape);
+}
+
+std::string Xen::about(PageNo page) const {
+  for (const HvmParam& param : parts_.params) {
+    if (param.value != page.value) continue;
+    if (param.index == kParamStorePfn) return "xenstore's ring";
+    if (param.index == kParamConsolePfn) return "the console's ring";
+  }
+  if (std::find(lent_.begin(), lent_.end(), page.value) != lent_.end())
+    return "lent to another domain";
+  return Guest::about(page);
 }
 
 // --- on the primary -----------------------------------------------------------------------------

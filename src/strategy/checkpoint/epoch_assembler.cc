@@ -416,6 +416,10 @@ Result<std::optional<CompleteEpoch>> EpochAssembler::on_frame(const wire::Frame&
       "frame type {}, epoch {}", unsigned(frame.header.type), to_string(frame.header.id))));
 }
 
+void EpochAssembler::each_page(const std::function<void(std::span<const std::byte>)>& visit) const {
+  for (const Impl::Staged& page : impl_->staged) visit({page.to, impl_->pages.page_bytes()});
+}
+
 void EpochAssembler::apply() {
   FT_ASSERT(impl_->complete.has_value());
   for (const Impl::Staged& page : impl_->staged) {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The EpochAssembler is the backup's side of the encoder: it decodes frames into reserved memory,
 // verifies them, and says when an epoch is complete; apply() then is a copy that cannot fail.
-// One thread. A peer's bytes never reach an assertion: whatever is wrong is Code::corrupt, nothing of
-// that epoch is applied, and the connection is to be closed.
+// One thread. A peer's bytes never reach an assertion: whatever is wrong is Code::corrupt, nothing
+// of that epoch is applied, and the connection is to be closed.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -36,12 +37,14 @@ class EpochAssembler {
   // answer names it; it must then be applied before the next epoch's pages can be decoded.
   Result<std::optional<CompleteEpoch>> on_frame(const wire::Frame& frame);
 
+  // Where the complete epoch will be copied to, as it is before. REQUIRES: on_frame named it.
+  void each_page(const std::function<void(std::span<const std::byte>)>& visit) const;
   // Copies the complete epoch into the guest's memory. REQUIRES: on_frame named it.
   void apply();
 
   EpochId newest_applied() const;
-  bool partial() const;                          // An epoch is half here.
-  std::span<const std::byte> state() const;      // Device state of the newest applied epoch.
+  bool partial() const;                      // An epoch is half here.
+  std::span<const std::byte> state() const;  // Device state of the newest applied epoch.
   std::optional<std::vector<std::byte>> take_probe_state();  // Once per probe_state received.
 
  private:

@@ -65,7 +65,7 @@ inline std::vector<wire::Message> golden_messages() {
           SwitchOver{id},
           Ended{Generation{9}, "shut down"},
           Bye{"stopped by its owner"},
-          Verify{id, 0xfedcba9876543210, {}}};
+          Verify{.id = id, .memory_hash = 0xfedcba9876543210}};
 }
 
 inline Bytes golden_pages(wire::FrameType type, EpochId id, EpochId base) {

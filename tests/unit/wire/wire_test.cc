@@ -367,7 +367,8 @@ TEST_CASE("values out of range in messages are corrupt") {
 
 TEST_CASE("pages left out of a verification come back, and must ascend") {
   const auto read = [](std::vector<PageRun> left_out) {
-    const Message verify = Verify{{Generation{2}, Epoch{3}}, 77, std::move(left_out)};
+    const Message verify =
+        Verify{.id = {Generation{2}, Epoch{3}}, .memory_hash = 77, .left_out = std::move(left_out)};
     return decode_payload(FrameType::verify, payload_of(verify));
   };
   const std::vector<PageRun> runs{{PageNo{4}, 2}, {PageNo{9}, 1}};
@@ -377,6 +378,23 @@ TEST_CASE("pages left out of a verification come back, and must ascend") {
   CHECK_FALSE(read({{PageNo{9}, 1}, {PageNo{4}, 2}}));
   CHECK_FALSE(read({{PageNo{4}, 0}}));
   CHECK_FALSE(read({{PageNo{1ull << 56}, 1}}));
+}
+
+TEST_CASE("what tells where memories differ comes back, and is refused when it makes no sense") {
+  const auto read = [](const Message& verify) {
+    return decode_payload(FrameType::verify, payload_of(verify));
+  };
+  Verify verify{.id = {Generation{2}, Epoch{3}}, .memory_hash = 77, .group_pages = 4};
+  verify.groups = {1, 2, 3};
+  verify.pages = {{PageNo{4}, 40}, {PageNo{9}, 90}};
+  const auto back = read(verify);
+  REQUIRE(back);
+  CHECK(std::get<Verify>(*back) == verify);
+  verify.group_pages = 0;
+  CHECK_FALSE(read(verify));
+  verify.group_pages = 4;
+  verify.pages = {{PageNo{9}, 90}, {PageNo{9}, 90}};
+  CHECK_FALSE(read(verify));
 }
 
 TEST_CASE("texts for people are cut to their limit, not refused by the peer") {
