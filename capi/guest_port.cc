@@ -105,10 +105,13 @@ class PortGuest final : public Guest {
     if (port_.probe_state == nullptr) return {};
     return ask(port_.probe_state, state, "guest.probe_state");
   }
-  Status trial_run(std::span<const std::byte> state) override {
+  // The moment lasts as long as the call: nothing says when the host has copied the memory.
+  Status trial_run(StillMoment& moment) override {
     if (port_.trial_run == nullptr)
       return Status(Code::unsupported, "this guest's port has no trial_run");
-    return ask(port_.trial_run, state, "guest.trial_run");
+    FT_ASSIGN(const auto state, moment.hold());
+    FT_TRY(ask(port_.trial_run, state, "guest.trial_run"));
+    return moment.let_go();
   }
   Status load_state(std::span<const std::byte> state) override {
     return ask(port_.load_state, state, "guest.load_state");

@@ -57,6 +57,19 @@ struct GuestEvent {
 };
 std::string_view to_string(GuestEvent::Kind kind);
 
+// A moment at which a standby's memory and a device state belong together: while it is held,
+// neither changes. Epochs wait for its end, and with them the primary's output.
+class StillMoment {
+ public:
+  virtual ~StillMoment() = default;
+
+  // Waits for it. The state stays until let_go().
+  virtual Result<std::span<const std::byte>> hold() = 0;
+  // To be called as soon as memory and state are copied. A failure says that the moment was spoilt:
+  // what was copied is of no moment at all.
+  virtual Status let_go() = 0;
+};
+
 class Guest {
  public:
   virtual ~Guest() = default;
@@ -105,10 +118,11 @@ class Guest {
   // Loads `state` into a throw-away instance and discards it. The guest itself is untouched.
   virtual Status probe_state(std::span<const std::byte> state) = 0;
 
-  // Runs a copy of the guest (its memory as it is now, with `state`) in a throw-away instance that is
+  // Runs a copy of the guest (its memory and state at `moment`) in a throw-away instance that is
   // connected to nothing, until its CPUs have run for a moment, and discards it: proof that a
-  // failover would succeed. The guest itself is untouched.
-  virtual Status trial_run(std::span<const std::byte> state) = 0;
+  // failover would succeed. The guest itself is untouched. Called on a thread of its own, while the
+  // session's thread uses the guest.
+  virtual Status trial_run(StillMoment& moment) = 0;
 
   // Loads `state` over the memory as it is now. The guest is then paused, ready to run.
   virtual Status load_state(std::span<const std::byte> state) = 0;

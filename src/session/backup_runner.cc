@@ -49,6 +49,7 @@ BackupRunner::BackupRunner(Context& context, Replica& replica, Promoted promoted
 BackupRunner::~BackupRunner() {
   if (core_.state() != core::BackupState::promoted) send(wire::Bye{"the backup stops"}, {});
   connector_.reset();  // First: its thread uses the rest.
+  give_up_trial("the session ends");
 }
 
 void BackupRunner::connect() {
@@ -195,7 +196,7 @@ void BackupRunner::on_frame(OwnedFrame frame) {
 void BackupRunner::handle_waiting() {
   if (handling_) return;
   handling_ = true;
-  while (!waiting_.empty() && core_.acknowledges()) {
+  while (!waiting_.empty() && core_.acknowledges() && !(trying_ && trying_->holds)) {
     const auto frame = std::move(waiting_.front());
     waiting_.pop_front();
     handle(frame);
@@ -316,6 +317,8 @@ void BackupRunner::on_guest_event(const GuestEvent& event) {
   if (core_.state() == core::BackupState::promoted) return;
   // Its memory went with it: this incarnation holds nothing any more.
   checking_.reset();
+  give_up_trial("the standby's process died");
+  trial_.reset();
   assembler_.reset();
   {
     const std::scoped_lock lock(context_.replica_mutex);
@@ -334,6 +337,7 @@ void BackupRunner::start_over(const std::string& why) {
   own_posting_.forget();  // Answers to the old incarnation's questions are nobody's.
   detector_.reset();
   checking_.reset();
+  give_up_trial(why);
   if (assembler_) assembler_->reset();
   inputs_.clear();
   core_ = core::Backup(std::move(*self), core_options(context_));
@@ -342,6 +346,8 @@ void BackupRunner::start_over(const std::string& why) {
 }
 
 void BackupRunner::stand_down(const std::string& why) {
+  give_up_trial(why);
+  trial_.reset();
   detector_.reset();
   connector_->hang_up();
   if (replica_.guest) replica_.guest->destroy();
@@ -351,6 +357,7 @@ void BackupRunner::stand_down(const std::string& why) {
 
 void BackupRunner::promote(const core::Promote& order) {
   checking_.reset();
+  give_up_trial("the guest is taken over");
   const Time granted = context_.now();
   if (context_.parts.fence) {
     // Safety does not rest on it: a failure is told, and the promotion goes on.
@@ -387,14 +394,56 @@ Status BackupRunner::fail_over() {
   return {};
 }
 
-Result<std::string> BackupRunner::test_failover() {
+// --- a trial ------------------------------------------------------------------------------------
+
+void BackupRunner::test_failover(TrialDone done) {
+  if (trial_) return done(failure(Code::refused, "another trial is under way"));
   if (core_.newest().epoch.value == 0)
-    return failure(Code::refused, "no complete image yet: wait until `ftctl status` says in_sync");
-  const Time begun = context_.now();
-  FT_TRY(replica_.guest->trial_run(assembler_->state()));
-  return fmt::format("epoch {} ran here, unplugged; {:.0f} ms in all", to_string(core_.newest()),
-                     to_ms(context_.now() - begun));
+    return done(
+        failure(Code::refused, "no complete image yet: wait until `ftctl status` says in_sync"));
+  trying_.emplace(Trying{std::move(done), context_.now(), {}});
+  trial_ = std::make_unique<Trial>(
+      *replica_.guest, Trial::Sinks{.wanted = posting_.later([this] { on_trial_wants(); }),
+                                    .over = posting_.later([this] { on_trial_over(); }),
+                                    .done = posting_.later<Status>(
+                                        [this](const Status& status) { on_trial_done(status); })});
 }
+
+// Between two frames: memory and state are those of the newest epoch.
+void BackupRunner::on_trial_wants() {
+  if (!trying_ || !trial_) return;
+  trying_->id = core_.newest();
+  trying_->holds = true;
+  trial_->grant(assembler_->state());
+}
+
+void BackupRunner::on_trial_over() {
+  if (trying_) trying_->holds = false;
+  handle_waiting();
+}
+
+void BackupRunner::on_trial_done(const Status& status) {
+  trial_.reset();
+  if (!trying_) return;
+  const Trying tried = std::move(*trying_);
+  trying_.reset();
+  if (status.ok())
+    tried.done(fmt::format("epoch {} ran here, unplugged; {:.0f} ms in all", to_string(tried.id),
+                           to_ms(context_.now() - tried.begun)));
+  else
+    tried.done(failure(status));
+  handle_waiting();
+}
+
+void BackupRunner::give_up_trial(const std::string& why) {
+  if (trial_) trial_->cancel(why);
+  if (!trying_) return;
+  const TrialDone done = std::move(trying_->done);
+  trying_.reset();
+  done(failure(Code::cancelled, "the trial is over: " + why));
+}
+
+std::unique_ptr<Trial> BackupRunner::take_trial() { return std::move(trial_); }
 
 void BackupRunner::publish() {
   context_.statistics.update([&](SessionStatus& s) {

@@ -15,6 +15,7 @@
 #include "session/context.h"
 #include "session/input_copies.h"
 #include "session/memory_hash.h"
+#include "session/trial.h"
 #include "strategy/checkpoint/epoch_assembler.h"
 
 namespace libft::session {
@@ -40,7 +41,10 @@ class BackupRunner {
   std::optional<Time> wake_at() const { return core_.wake_at(); }
   void tick();
   Status fail_over();
-  Result<std::string> test_failover();
+  using TrialDone = std::function<void(Result<std::string>)>;
+  void test_failover(TrialDone done);
+  // A trial that this runner leaves behind: it may take seconds to end.
+  std::unique_ptr<Trial> take_trial();
 
  private:
   BackupRunner(Context& context, Replica& replica, Promoted promoted, Incarnation self);
@@ -58,6 +62,10 @@ class BackupRunner {
   void on_bulk(const wire::Frame& frame);
   void on_message(const wire::Message& message, Generation generation);
   void check();
+  void on_trial_wants();
+  void on_trial_over();
+  void on_trial_done(const Status& status);
+  void give_up_trial(const std::string& why);
   void answer_probe(const std::vector<std::byte>& state);
   void on_lost(const Status& status);
   void on_not_welcome(const Status& status);
@@ -86,6 +94,14 @@ class BackupRunner {
     Generation generation;
   };
   std::optional<Checking> checking_;
+  struct Trying {
+    TrialDone done;
+    Time begun;
+    EpochId id;
+    bool holds = false;  // Epochs wait.
+  };
+  std::optional<Trying> trying_;
+  std::unique_ptr<Trial> trial_;
   ActionQueue actions_;
   bool handling_ = false;
   Time suspected_at_, claimed_at_;

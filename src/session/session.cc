@@ -22,6 +22,7 @@ using session::BackupRunner;
 using session::Mailbox;
 using session::PrimaryRunner;
 using session::Promotion;
+using session::Trial;
 using session::Work;
 
 constexpr Nanos kProgressEvery = Millis{40};  // The detector's peer wants to see progress.
@@ -226,11 +227,13 @@ class SessionImpl final : public Session {
     }
     primary_.reset();
     backup_.reset();
+    trial_.reset();
   }
 
   void retire_backup() {
     if (!retired_) return;
     retired_ = false;
+    trial_ = backup_->take_trial();
     backup_.reset();
   }
 
@@ -259,7 +262,7 @@ class SessionImpl final : public Session {
       case Wish::unprotect: return finish(primary_->unprotect());
       case Wish::verify: return primary_->verify(std::move(done));
       case Wish::fail_over: return finish(backup_->fail_over());
-      case Wish::test_failover: return done(backup_->test_failover());
+      case Wish::test_failover: return backup_->test_failover(std::move(done));
     }
   }
 
@@ -290,6 +293,7 @@ class SessionImpl final : public Session {
   Replica replica_;
   std::unique_ptr<BackupRunner> backup_;
   std::unique_ptr<PrimaryRunner> primary_;
+  std::unique_ptr<Trial> trial_;  // That a backup left behind.
   bool stopping_ = false, retired_ = false;
   std::string unknown_told_;
   Time unknown_told_at_;

@@ -53,7 +53,10 @@ class SimGuest final : public Guest {
   Status fetch_state(std::vector<std::byte>& state) override;
   Status accepts(const GuestInfo&) const override { return {}; }
   Status probe_state(std::span<const std::byte> state) override;
-  Status trial_run(std::span<const std::byte> state) override { return probe_state(state); }
+  Status trial_run(StillMoment& moment) override {
+    FT_ASSIGN(const auto state, moment.hold());
+    return probe_state(state);
+  }
   Status load_state(std::span<const std::byte> state) override;
   Status activate() override;
   void destroy() override;

@@ -39,7 +39,7 @@ class BusyGuest final : public Guest {
   Status probe_state(std::span<const std::byte> state) override {
     return inner_->probe_state(state);
   }
-  Status trial_run(std::span<const std::byte> state) override { return inner_->trial_run(state); }
+  Status trial_run(StillMoment& moment) override { return inner_->trial_run(moment); }
   Status load_state(std::span<const std::byte> state) override { return inner_->load_state(state); }
   Status activate() override { return inner_->activate(); }
   void destroy() override { inner_->destroy(); }

@@ -302,14 +302,15 @@ Status MemoryGuest::probe_state(std::span<const std::byte> state) {
   return {};
 }
 
-Status MemoryGuest::trial_run(std::span<const std::byte> state) {
-  FT_TRY(probe_state(state));
+Status MemoryGuest::trial_run(StillMoment& moment) {
   MemoryGuest trial({.pages = pages_, .hole_pages = hole_, .standby = true});
+  FT_ASSIGN(const auto state, moment.hold());
   {
     Entry entry(wanted_, mutex_);
     std::copy(memory_.begin(), memory_.end(), trial.memory_.begin());
   }
   FT_TRY(trial.load_state(state));
+  FT_TRY(moment.let_go());
   FT_TRY(trial.activate());
   if (trial.step(1) != 1) return Status(Code::internal, "the copy does not run");
   return {};

@@ -76,7 +76,7 @@ class MemoryGuest final : public Guest {
   Status fetch_state(std::vector<std::byte>& state) override;
   Status accepts(const GuestInfo& primary) const override;
   Status probe_state(std::span<const std::byte> state) override;
-  Status trial_run(std::span<const std::byte> state) override;
+  Status trial_run(StillMoment& moment) override;
   Status load_state(std::span<const std::byte> state) override;
   Status activate() override;
   void destroy() override;

@@ -112,7 +112,7 @@ class Qemu final : public QemuGuest {
   Status fetch_state(std::vector<std::byte>& state) override { return state_->fetch(state); }
   Status accepts(const GuestInfo& primary) const override;
   Status probe_state(std::span<const std::byte> state) override;
-  Status trial_run(std::span<const std::byte> state) override;
+  Status trial_run(StillMoment& moment) override;
   Status load_state(std::span<const std::byte> state) override;
   Status activate() override;
   void destroy() override;
@@ -308,7 +308,7 @@ Result<Arguments> Qemu::throw_away_arguments(const HostPaths& paths) const {
 }
 
 Status Qemu::in_throw_away(std::span<const std::byte> state, bool run) {
-  const std::string base = process_.log + ".probe";
+  const std::string base = process_.log + (run ? ".trial" : ".probe");
   HostPaths paths{base + ".qmp", {}};
   for (std::size_t i = 0; i < netdevs_of(shape_.arguments).size(); ++i)
     paths.nics.push_back({fmt::format("{}.nic{}", base, i), fmt::format("{}.nowhere{}", base, i)});
@@ -344,8 +344,12 @@ Status Qemu::probe_state(std::span<const std::byte> state) {
   return status.ok() ? status : status.within("try the state in a throw-away QEMU");
 }
 
-Status Qemu::trial_run(std::span<const std::byte> state) {
-  const Status status = in_throw_away(state, true);
+// The copy reads what it has not written yet from the standby's own memory: the moment has to last
+// until it has run.
+Status Qemu::trial_run(StillMoment& moment) {
+  FT_ASSIGN(const auto state, moment.hold());
+  Status status = in_throw_away(state, true);
+  if (status.ok()) status = moment.let_go();
   return status.ok() ? status : status.within("run a copy of the guest");
 }
 

@@ -63,7 +63,7 @@ class Xen final : public XenGuest {
   Status fetch_state(std::vector<std::byte>& state) override;
   Status accepts(const GuestInfo& primary) const override;
   Status probe_state(std::span<const std::byte> state) override;
-  Status trial_run(std::span<const std::byte> state) override;
+  Status trial_run(StillMoment& moment) override;
   Status load_state(std::span<const std::byte> state) override;
   Status activate() override;
   void destroy() override;
@@ -351,9 +351,10 @@ Status Xen::probe_state(std::span<const std::byte> state) {
   return shell->load(decoded, nullptr).within("try the state in a throw-away domain");
 }
 
-Status Xen::trial_run(std::span<const std::byte> state) {
-  FT_ASSIGN(const DomainState decoded, state_from(state));
-  FT_ASSIGN(const std::uint64_t free, calls().free_bytes());
+// The domain is built before the moment, so that epochs wait for a copy only.
+Status Xen::trial_run(StillMoment& moment) {
+  FT_ASSIGN(const auto calls, parts_.options.open());  // This thread's own.
+  FT_ASSIGN(const std::uint64_t free, calls->free_bytes());
   const std::uint64_t needed =
       info_.pages() * kPageBytes + parts_.shape.paging_pool_bytes + kTrialSlackBytes;
   if (free < needed)
@@ -365,11 +366,14 @@ Status Xen::trial_run(std::span<const std::byte> state) {
   shape.vifs.clear();
   FT_TRY(os::random_bytes(shape.uuid));
   const auto runs = runs_of(info_);
-  FT_ASSIGN(const auto shell, Shell::build(calls(), shape, runs, shape.name + "--ft-trial"));
-  FT_ASSIGN(const auto memory, DomainMemory::map(calls(), shell->domain(), runs));
+  FT_ASSIGN(const auto shell, Shell::build(*calls, shape, runs, shape.name + "--ft-trial"));
+  FT_ASSIGN(const auto memory, DomainMemory::map(*calls, shell->domain(), runs));
+  FT_ASSIGN(const auto state, moment.hold());
+  FT_ASSIGN(const DomainState decoded, state_from(state));
   for (std::size_t i = 0; i < info_.memory.size(); ++i)
     std::memcpy(memory.regions()[i].bytes.data(), info_.memory[i].bytes.data(),
                 info_.memory[i].bytes.size());
+  FT_TRY(moment.let_go());
   FT_TRY(shell->load(decoded, &memory));
   const Status ran = shell->try_out();
   return ran.within("run a copy of the guest");

@@ -8,6 +8,7 @@
 #include "guest/qemu/qmp.h"
 #include "lab/qemu/tiny_guest.h"
 #include "os/child.h"
+#include "support/moment.h"
 
 using namespace libft;
 
@@ -120,7 +121,8 @@ TEST_CASE("a promoted guest can be protected again" * doctest::skip(!test::qemu_
   auto second = test::tiny_standby(tiny.guest->info(), second_folder, true);
   const auto state = replicate(*tiny.guest, *second);
   const std::uint32_t count = test::word_at(*tiny.guest, test::kCountAt);
-  const Status trial = second->trial_run(state);
+  test::NowForTrial moment(state);
+  const Status trial = second->trial_run(moment);
   CHECK_MESSAGE(trial.ok(), trial.to_string());
   CHECK(test::word_at(*second, test::kCountAt) == count);  // The trial left it alone.
   tiny.guest->destroy();

@@ -75,7 +75,7 @@ class FakeGuest final : public Guest {
   Status accepts(const GuestInfo&) const override { return {}; }
   Status probe_state(std::span<const std::byte>) override { return {}; }
   Status load_state(std::span<const std::byte>) override { return {}; }
-  Status trial_run(std::span<const std::byte>) override { return {}; }
+  Status trial_run(StillMoment&) override { return {}; }
   Status activate() override { return {}; }
   void destroy() override {}
   Nanos clock_lag() const override { return Nanos{0}; }

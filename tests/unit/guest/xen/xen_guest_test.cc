@@ -9,6 +9,7 @@
 
 #include "guest/xen/facts.h"
 #include "guest/xen/memory.h"
+#include "support/moment.h"
 #include "unit/guest/xen/fake_xen.h"
 
 namespace libft::xen {
@@ -238,7 +239,10 @@ TEST_CASE("a standby is warm, continues the guest, and is known by its name then
   REQUIRE((*primary)->fetch_state(state).ok());
   copy_memory((*primary)->info(), (*standby)->info());
   CHECK((*standby)->probe_state(state).ok());
-  CHECK((*standby)->trial_run(state).ok());
+  test::NowForTrial moment(state);
+  CHECK((*standby)->trial_run(moment).ok());
+  CHECK(moment.held == 1);
+  CHECK(moment.let_go_of == 1);
   CHECK(second->domains.size() == 1);  // What was thrown away is gone.
   CHECK_FALSE(second->domains[id].ran);
 
@@ -291,7 +295,8 @@ TEST_CASE("a trial without memory for it says how much is missing") {
   std::vector<std::byte> state;
   REQUIRE((*primary)->fetch_state(state).ok());
   host->free_bytes = 1 << 20;
-  const Status trial = (*standby)->trial_run(state);
+  test::NowForTrial moment(state);
+  const Status trial = (*standby)->trial_run(moment);
   CHECK(trial.code() == Code::exhausted);
   CHECK(trial.message().find("1 MiB free") != std::string::npos);
 }
