@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstring>
 
 #include "guest/xen/facts.h"
 #include "os/fd.h"
@@ -186,6 +187,18 @@ void DomainMemory::select(std::span<const std::uint64_t> bits, PageSet& written)
 void DomainMemory::select_all(PageSet& written) const {
   for (const MemoryRegion& region : regions_)
     written.add(region.first, region.bytes.size() / kPageBytes);
+}
+
+bool looks_like_events(std::span<const std::byte> page) {
+  constexpr std::uint32_t kMasked = 1u << 30, kUnused = 0x0ffe0000;
+  std::size_t masked = 0;
+  for (std::size_t at = 0; at + sizeof(std::uint32_t) <= page.size(); at += sizeof(std::uint32_t)) {
+    std::uint32_t word = 0;
+    std::memcpy(&word, page.data() + at, sizeof word);
+    if ((word & kUnused) != 0) return false;
+    if (word == kMasked) ++masked;
+  }
+  return !page.empty() && masked * sizeof(std::uint32_t) >= page.size() / 2;
 }
 
 std::vector<PageRun> runs_of(const GuestInfo& info) {

@@ -49,6 +49,11 @@ class DomainMemory {
   std::uint64_t pages_ = 0;
 };
 
+// Whether a page looks like an array of event words (public/event_channel.h, FIFO event channels):
+// hardly more than a few of its 1024 ports are in use, and the others are masked. Xen writes there,
+// and its log does not know.
+bool looks_like_events(std::span<const std::byte> page);
+
 std::vector<PageRun> runs_of(const GuestInfo& info);
 
 }  // namespace libft::xen

@@ -176,6 +176,7 @@ std::string Xen::about(PageNo page) const {
   }
   if (std::find(lent_.begin(), lent_.end(), page.value) != lent_.end())
     return "lent to another domain";
+  if (looks_like_events(parts_.memory.page(page.value))) return "events, which Xen writes";
   return Guest::about(page);
 }
 

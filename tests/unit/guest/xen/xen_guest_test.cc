@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <future>
@@ -77,6 +78,36 @@ TEST_CASE("an epoch has the pages that were written, and those that others may w
     CHECK(pages.contains(PageNo{page}));
   CHECK((*guest)->last_handshake() > Nanos{0});
   CHECK(host->domains[id].runs());
+}
+
+TEST_CASE(
+    "the driver knows a page that serves others, and one that Xen writes without logging it") {
+  const auto host = host_with_guest();
+  auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE(guest);
+  host->domains[1].lent = {160};
+  REQUIRE((*guest)->start_tracking().ok());
+  PageSet pages;
+  REQUIRE((*guest)->take_written(pages).ok());
+  const auto about = [&](std::uint64_t page) { return (*guest)->about(PageNo{page}); };
+  CHECK(about(FakeHost::kStorePage) == "xenstore's ring");
+  CHECK(about(FakeHost::kConsolePage) == "the console's ring");
+  CHECK(about(160) == "lent to another domain");
+  CHECK(about(3) == "ram");
+  CHECK(about(99'999) == "no memory");
+
+  std::array<std::uint32_t, 1024> words{};
+  const auto put = [&] {
+    std::memcpy((*guest)->info().memory[0].bytes.data() + 3 * kPageBytes, words.data(), kPageBytes);
+  };
+  words.fill(1u << 30);  // All masked.
+  for (std::size_t i = 1; i < 20; ++i) words[i] = 0;
+  words[7] = 1u << 31 | 1u << 29 | 12;  // Pending, linked to another port.
+  put();
+  CHECK(about(3) == "events, which Xen writes");
+  words[900] = 0x00fe0000;
+  put();
+  CHECK(about(3) == "ram");
 }
 
 TEST_CASE("memory that is neither the guest's nor mapped is not reported") {
