@@ -199,6 +199,7 @@ GuestState Daemon::state_of(const Served& served, const SessionStatus& status) c
   state.self = status.self;
   state.ftctl = this_process();
   state.guest = process.process;
+  state.domain = process.domain;
   state.qmp = process.qmp;
   state.argv = process.argv;
   state.spec = served.settings.guest;
@@ -235,8 +236,12 @@ int Daemon::result() const {
 }
 
 void Daemon::say_what_stays(const Served& served) {
-  const pid_t pid = host_.process(served.guest).process.pid;
+  const GuestProcess process = host_.process(served.guest);
+  const pid_t pid = process.process.pid;
   std::string what = "the guest lived in this process and ends with it";
+  if (!process.domain.empty())
+    what = fmt::format("the guest runs on as domain {}; `ftctl protect` takes it up again",
+                       process.domain);
   if (pid > 0) what = fmt::format("the guest runs on as process {} without a network; ", pid);
   if (pid > 0 && served.stored) what += "`ftctl protect` with the same options takes it up again";
   if (pid > 0 && !served.stored) what += "`ftctl protect` will not know it: end that process first";

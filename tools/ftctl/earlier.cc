@@ -17,8 +17,9 @@ Decision refuse(Decision decision, Code code, const std::string& cause, const st
   return decision;
 }
 
-bool is_same(const ProcessId& a, const ProcessId& b) {
-  return a.pid == b.pid && a.start_ticks == b.start_ticks;
+bool is_same_guest(const GuestState& a, const GuestState& b) {
+  return a.guest.pid == b.guest.pid && a.guest.start_ticks == b.guest.start_ticks &&
+         a.domain == b.domain;
 }
 
 Decision new_life(Decision decision, const OwnershipRecord& record) {
@@ -37,11 +38,11 @@ Decision without_record(const std::string& guest, Decision decision,
   }
   return refuse(
       std::move(decision), Code::refused,
-      fmt::format("guest {} lives here as process {}, and its record is missing", guest,
-                  living->state.guest.pid),
+      fmt::format("guest {} lives here as {}, and its record is missing", guest,
+                  whereabouts(living->state)),
       fmt::format("restore the record; or, if no other host runs the guest, remove {} and "
-                  "the guest's process",
-                  living->state.file));
+                  "the guest's {}",
+                  living->state.file, living->state.domain.empty() ? "process" : "domain"));
 }
 
 // The record names an owner whose guest does not run here.
@@ -99,10 +100,9 @@ Decision decide(const std::string& guest, const std::vector<Remains>& remains,
   });
   const bool owned_here = owner != remains.end();
   for (const Remains& one : remains) {
-    // By its process: an ftctl that died between storing its life and forgetting the one that it
+    // By where it lives: an ftctl that died between storing its life and forgetting the one that it
     // had taken up again leaves two files of one guest.
-    const bool is_owner =
-        owned_here && !record.ended && is_same(one.state.guest, owner->state.guest);
+    const bool is_owner = owned_here && !record.ended && is_same_guest(one.state, owner->state);
     if (one.guest_lives && !is_owner) decision.stop.push_back(one.state);
   }
   if (record.ended) return new_life(std::move(decision), record);

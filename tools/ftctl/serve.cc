@@ -102,7 +102,7 @@ Result<std::vector<Remains>> remains_of(Process& process, const Wanted& wanted) 
           "`ftctl status` shows it; a second replica on one host needs a "
           "--state-dir of its own"));
     }
-    const bool lives = alive(state.guest);
+    FT_ASSIGN(const bool lives, process.host->lives(state));
     remains.push_back({std::move(state), lives});
   }
   for (const std::string& note : notes) process.log->write(LogLevel::warning, "ftctl", note);
@@ -118,10 +118,9 @@ Result<Decision> look_back(Process& process, const Wanted& wanted) {
   for (const GuestState& state : decision.stop) {
     process.log->write(
         LogLevel::warning, wanted.id.name(),
-        fmt::format("stopping process {}: this life of the guest ({}) is not its owner "
-                    "any more",
-                    state.guest.pid, to_string(state.self)));
-    FT_TRY(kill_process(state.guest, Millis{10000}));
+        fmt::format("stopping {}: this life of the guest ({}) is not its owner any more",
+                    whereabouts(state), to_string(state.self)));
+    FT_TRY(process.host->stop(state, wanted.id));
     remove_state(wanted.settings.state_dir, state);
   }
   for (const GuestState& state : decision.discard) remove_state(wanted.settings.state_dir, state);

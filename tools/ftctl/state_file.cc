@@ -52,6 +52,7 @@ Result<GuestState> state_from(const std::string& file) {
     FT_ASSIGN(state.self, incarnation_from_string(json.at("incarnation").get<std::string>()));
     state.ftctl = process_from(json.at("ftctl"));
     state.guest = process_from(json.at("process"));
+    state.domain = json.value("domain", "");  // Releases before Xen wrote none.
     state.qmp = json.at("qmp").get<std::string>();
     state.argv = json.at("argv").get<std::vector<std::string>>();
     state.spec = json.at("spec").get<std::string>();
@@ -115,12 +116,18 @@ Status kill_process(const ProcessId& process, Nanos timeout) {
                 fmt::format("process {} was killed and is still there", process.pid));
 }
 
+std::string whereabouts(const GuestState& state) {
+  if (!state.domain.empty()) return "domain " + state.domain;
+  return fmt::format("process {}", state.guest.pid);
+}
+
 Status write_state(const std::string& directory, const GuestState& state) {
   const Json json{{"guest", state.name},
                   {"host", state.host},
                   {"incarnation", to_string(state.self)},
                   {"ftctl", to_json(state.ftctl)},
                   {"process", to_json(state.guest)},
+                  {"domain", state.domain},
                   {"qmp", state.qmp},
                   {"argv", state.argv},
                   {"spec", state.spec}};

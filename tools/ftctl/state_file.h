@@ -30,13 +30,16 @@ Status kill_process(const ProcessId& process, Nanos timeout);
 struct GuestState {
   std::string name, host;
   Incarnation self;
-  ProcessId ftctl;  // Who wrote it.
-  ProcessId guest;  // pid 0: the guest lives inside ftctl (memory guests).
+  ProcessId ftctl;     // Who wrote it.
+  ProcessId guest;     // pid 0: a Xen domain, or a guest that lives inside ftctl (memory guests).
+  std::string domain;  // Of a Xen guest: its number and its UUID, "7/01234567-...".
   std::string qmp;
   std::vector<std::string> argv;
   std::string spec;  // As the guest was named.
   std::string file;  // Where it was read from; not stored.
 };
+
+std::string whereabouts(const GuestState& state);  // "process 4242", "domain 7/01234567-..."
 
 Status write_state(const std::string& directory, const GuestState& state);
 void remove_state(const std::string& directory, const GuestState& state);

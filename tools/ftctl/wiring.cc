@@ -63,6 +63,8 @@ class RealHost final : public Host {
   Result<SessionParts> parts(const Settings& settings, const GuestId& guest, bool standby) override;
   Result<Switchboard*> switchboard(const Settings& settings) override;
   GuestProcess process(const GuestId& guest) const override;
+  Result<bool> lives(const GuestState& earlier) const override;
+  Status stop(const GuestState& earlier, const GuestId& guest) override;
   Status permit(const Settings& settings, const GuestId& guest,
                 const SessionStatus& status) override;
 
@@ -71,6 +73,7 @@ class RealHost final : public Host {
                                const GuestInfo& primary);
   Result<failover::HeartbeatHub*> hub(const Settings& settings);
   Result<Replica> remember(const GuestId& guest, Result<OpenedQemu> opened);
+  Result<Replica> remember(const GuestId& guest, Result<OpenedXen> opened);
   std::shared_ptr<ReleaseGuard> guard(const GuestId& guest);
   Status wire_backup(SessionParts& parts, const Settings& settings, const GuestId& guest);
 
@@ -132,19 +135,28 @@ Result<Replica> RealHost::remember(const GuestId& guest, Result<OpenedQemu> open
   return std::move(opened->replica);
 }
 
+Result<Replica> RealHost::remember(const GuestId& guest, Result<OpenedXen> opened) {
+  if (!opened) return failure(std::move(opened.error()));
+  const std::lock_guard lock(mutex_);
+  processes_[guest] = GuestProcess{{}, {}, {}, opened->domain};
+  return std::move(opened->replica);
+}
+
 Result<Replica> RealHost::open_guest(const Settings& settings, const GuestId& guest,
                                      const GuestSource& source) {
   if (is_memory_guest(source.spec)) return open_memory_guest(source.spec);
-  if (is_xen_guest(source.spec))
-    return open_xen(settings, guest, source.spec, this->guard(guest), log_);
+  if (is_xen_guest(source.spec)) {
+    return remember(guest, open_xen(settings, guest, source, this->guard(guest), log_));
+  }
   return remember(guest, open_qemu(settings, guest, source, this->guard(guest), log_));
 }
 
 Result<Replica> RealHost::open_standby(const Settings& settings, const GuestId& guest,
                                        const GuestInfo& primary) {
   if (primary.driver == "memory") return open_memory_standby(primary);
-  if (primary.driver == "xen")
-    return open_xen_standby(settings, guest, primary, this->guard(guest), log_);
+  if (primary.driver == "xen") {
+    return remember(guest, open_xen_standby(settings, guest, primary, this->guard(guest), log_));
+  }
   return remember(guest,
                   open_qemu_standby(settings, guest, primary, ++lives_, this->guard(guest), log_));
 }
@@ -153,6 +165,15 @@ GuestProcess RealHost::process(const GuestId& guest) const {
   const std::lock_guard lock(mutex_);
   const auto found = processes_.find(guest);
   return found == processes_.end() ? GuestProcess{} : found->second;
+}
+
+Result<bool> RealHost::lives(const GuestState& earlier) const {
+  return earlier.domain.empty() ? alive(earlier.guest) : xen_domain_lives(earlier.domain);
+}
+
+Status RealHost::stop(const GuestState& earlier, const GuestId& guest) {
+  if (!earlier.domain.empty()) return stop_xen_domain(earlier.domain, guest);
+  return kill_process(earlier.guest, Millis{10000});
 }
 
 Result<failover::HeartbeatHub*> RealHost::hub(const Settings& settings) {

@@ -15,11 +15,13 @@
 
 namespace libft::ftctl {
 
-// Which process a guest is, for the state file. pid 0: the guest lives inside this process.
+// Which process a guest is, for the state file. pid 0: it is a domain of Xen's, or lives inside
+// this process.
 struct GuestProcess {
   ProcessId process;
   std::string qmp;
   std::vector<std::string> argv;
+  std::string domain{};  // As GuestState's.
 };
 
 // How the guest of a primary comes about.
@@ -48,6 +50,9 @@ class Host {
 
   // Of the guest that open_guest() or a session's make_standby opened last. Any thread.
   virtual GuestProcess process(const GuestId& guest) const = 0;
+  // What an earlier ftctl left behind: whether its guest lives, and its end for good.
+  virtual Result<bool> lives(const GuestState& earlier) const = 0;
+  virtual Status stop(const GuestState& earlier, const GuestId& guest) = 0;
   // A person decided: what a manual arbiter waits for, given the status of the replica that is to
   // own the guest. Nothing to do for other arbiters. Any thread.
   virtual Status permit(const Settings& settings, const GuestId& guest,

@@ -96,6 +96,22 @@ TEST_CASE("two files of one process are one guest, which its owner keeps") {
   CHECK(decision.stop.empty());
 }
 
+TEST_CASE("two domains are two guests: the owner's is taken up, the other one stopped") {
+  Remains old = remains(kOther, true), owner = remains(kMine, true);
+  for (Remains* one : {&old, &owner}) one->state.guest = {};
+  old.state.domain = "3/one";
+  owner.state.domain = "4/another";
+  const auto decision = decide("web", {old, owner}, record(kMine, {kMine}), false);
+  CHECK(decision.kind == Kind::reattach);
+  REQUIRE(decision.attach);
+  CHECK(decision.attach->domain == "4/another");
+  REQUIRE(decision.stop.size() == 1);
+  CHECK(whereabouts(decision.stop[0]) == "domain 3/one");
+
+  old.state.domain = owner.state.domain;
+  CHECK(decide("web", {old, owner}, record(kMine, {kMine}), false).stop.empty());
+}
+
 TEST_CASE("the guest died here, but a backup holds its state: only --anew gives that up") {
   const auto answer = record(kMine, {kMine, kOther});
   CHECK(decide("web", {remains(kMine, false)}, answer, false).kind == Kind::refuse);
@@ -121,6 +137,7 @@ TEST_CASE("a state file comes back as it was written, and a broken one is named"
   state.self = kMine;
   state.ftctl = this_process();
   state.qmp = "/q";
+  state.domain = "7/uuid";
   state.argv = {"qemu", "-m", "1"};
   REQUIRE(write_state(folder, state));
   GuestState other = state;
@@ -132,6 +149,7 @@ TEST_CASE("a state file comes back as it was written, and a broken one is named"
   CHECK(notes.empty());
   CHECK(read[0].self == kMine);
   CHECK(read[0].argv == state.argv);
+  CHECK(read[0].domain == "7/uuid");
   CHECK(alive(read[0].ftctl));
   CHECK(!alive(read[0].guest));
   std::filesystem::resize_file(read[0].file, 10);
