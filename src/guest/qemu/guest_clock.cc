@@ -11,7 +11,7 @@
 #include <cerrno>
 #include <chrono>
 
-#include "guest/qemu/qmp.h"
+#include "qemu/qmp.h"
 #include "os/poll.h"
 #include "os/socket.h"
 #include "os/thread.h"

@@ -9,16 +9,10 @@
 
 #include "guest/qemu/arguments.h"
 #include "guest/qemu/process_memory.h"
-#include "guest/qemu/qmp.h"
+#include "qemu/device_state.h"
+#include "qemu/qmp.h"
 
 namespace libft::qemu {
-
-// How the state of CPUs and devices is taken, best first.
-enum class StateWay {
-  devices_only,  // xen-save-devices-state: synchronous, no memory block at all.
-  migration,     // migrate with x-ignore-shared: carries the small blocks that no memfd holds.
-};
-std::string_view to_string(StateWay way);  // "devices-only", "migration"
 
 // What both replicas must have in common. Travels as JSON in GuestInfo::compatibility.
 struct Shape {

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "guest/qemu/arguments.h"
-#include "guest/qemu/qmp.h"
+#include "qemu/qmp.h"
 #include "os/child.h"
 
 namespace libft::qemu {

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "guest/qemu/qmp.h"
+#include "qemu/qmp.h"
 #include "libft/guest.h"
 
 namespace libft::qemu {

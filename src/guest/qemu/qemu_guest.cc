@@ -14,7 +14,7 @@
 #include <optional>
 #include <thread>
 
-#include "guest/qemu/device_state.h"
+#include "qemu/device_state.h"
 #include "guest/qemu/guest_clock.h"
 #include "guest/qemu/inspect.h"
 #include "guest/qemu/life.h"

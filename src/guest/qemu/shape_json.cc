@@ -110,10 +110,6 @@ void compare_files(std::vector<std::string>& found, const Shape& theirs, const S
 
 }  // namespace
 
-std::string_view to_string(StateWay way) {
-  return way == StateWay::devices_only ? "devices-only" : "migration";
-}
-
 std::string to_json(const Shape& shape) {
   const Json json{{"qemu", shape.qemu},
                   {"machine", shape.machine},

@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "guest/qemu/life.h"
-#include "guest/qemu/qmp.h"
+#include "qemu/qmp.h"
 #include "os/event_fd.h"
 
 namespace libft::qemu {

@@ -16,7 +16,7 @@
 
 #include "guest/qemu/guest_clock.h"
 #include "guest/qemu/qemu_guest.h"
-#include "guest/qemu/qmp.h"
+#include "qemu/qmp.h"
 #include "lab/guest_image.h"
 
 using namespace libft;

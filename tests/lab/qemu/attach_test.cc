@@ -5,7 +5,7 @@
 #include <atomic>
 #include <cstdio>
 
-#include "guest/qemu/qmp.h"
+#include "qemu/qmp.h"
 #include "lab/qemu/tiny_guest.h"
 #include "os/child.h"
 #include "support/moment.h"

@@ -3,7 +3,7 @@
 // to the guest, and what libft makes of it.
 #include <csignal>
 
-#include "guest/qemu/qmp.h"
+#include "qemu/qmp.h"
 #include "lab/qemu/tiny_guest.h"
 
 using namespace libft;

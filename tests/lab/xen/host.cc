@@ -13,7 +13,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "guest/qemu/qmp.h"
+#include "qemu/qmp.h"
 #include "os/real_clock.h"
 #include "os/socket.h"
 

@@ -11,7 +11,7 @@
 #include <condition_variable>
 #include <deque>
 
-#include "guest/qemu/qmp.h"
+#include "qemu/qmp.h"
 
 using namespace libft;
 using qemu::GuestClock;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "guest/qemu/device_state.h"
+#include "qemu/device_state.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -179,6 +179,10 @@ Status send_state(int fd, std::span<const std::byte> state, Steady::time_point d
 }
 
 }  // namespace
+
+std::string_view to_string(StateWay way) {
+  return way == StateWay::devices_only ? "devices-only" : "migration";
+}
 
 Result<std::unique_ptr<DeviceState>> open_device_state(Qmp& qmp, StateWay way) {
   return way == StateWay::devices_only ? DevicesOnly::open(qmp) : Migration::open(qmp);

@@ -11,10 +11,16 @@
 #include <string_view>
 #include <vector>
 
-#include "guest/qemu/inspect.h"
-#include "guest/qemu/qmp.h"
+#include "qemu/qmp.h"
 
 namespace libft::qemu {
+
+// How the state of CPUs and devices is taken, best first.
+enum class StateWay {
+  devices_only,  // xen-save-devices-state: synchronous, no memory block at all.
+  migration,     // migrate with x-ignore-shared: carries the small blocks that no memfd holds.
+};
+std::string_view to_string(StateWay way);  // "devices-only", "migration"
 
 class DeviceState {
  public:

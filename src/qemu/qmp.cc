@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "guest/qemu/qmp.h"
+#include "qemu/qmp.h"
 
 #include <fmt/format.h>
 #include <poll.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The QMP client against a monitor made of a socket and a script.
-#include "guest/qemu/qmp.h"
+#include "qemu/qmp.h"
 
 #include <doctest/doctest.h>
 #include <sys/socket.h>
