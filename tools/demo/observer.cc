@@ -24,6 +24,7 @@ namespace {
 
 constexpr std::uint64_t kWindow = 64;  // Questions on their way; few enough for any queue.
 constexpr Millis kAskAgain{300};       // Longer than a protected answer waits.
+constexpr Millis kAskAgainMax{5000};   // Of a guest that is slow, or between two hosts.
 
 Time now() { return os::RealClock().now(); }
 
@@ -159,11 +160,12 @@ Result<Observer::Verdict> Observer::ask_since(Time from, Nanos patience) {
   const std::lock_guard one_at_a_time(query_mutex_);
   Time end = now() + patience;  // Without any answer: how long all take depends on how many.
   std::map<std::uint64_t, bool> answered;
+  Nanos ask_again = kAskAgain;
   while (!open.empty() && now() < end) {
     const std::size_t batch = std::min<std::size_t>(kWindow, open.size());
     for (std::size_t i = 0; i < batch; ++i) send_query(queries_.get(), LAB_KNOWN, open[i]);
     std::size_t got = 0;
-    const Time again = now() + kAskAgain;
+    const Time again = now() + ask_again;
     while (got < batch && now() < again) {
       const auto answer = receive_answer(queries_.get(), again - now());
       if (!answer || answer->kind != LAB_KNOWN || answer->argument < first) continue;
@@ -177,6 +179,8 @@ Result<Observer::Verdict> Observer::ask_since(Time from, Nanos patience) {
     }
     std::erase_if(open, [&](std::uint64_t counter) { return answered.count(counter) != 0; });
     if (got > 0) end = now() + patience;
+    // Asking faster than a slow guest answers fills its queue with questions that it has answered.
+    ask_again = got == batch ? kAskAgain : std::min<Nanos>(2 * ask_again, kAskAgainMax);
   }
   if (!open.empty()) {
     return failure(Code::timeout, fmt::format("the guest did not say what it knows about {} of {} "
