@@ -9,6 +9,7 @@
 
 #include "guest/xen/inspect.h"
 #include "guest/xen/module.h"
+#include "guest/xen/qemu_model.h"
 #include "report.h"
 #include "wiring_xen.h"
 
@@ -55,8 +56,11 @@ std::string class_of(const xen::Shape& shape) {
 
 void look_at_domain(Findings& findings, xen::XenCalls& calls, xen::DomId domain) {
   const std::string topic = fmt::format("domain {}", domain);
-  const auto found = xen::inspect(calls, domain);
+  auto found = xen::inspect(calls, domain);
   if (!found) return findings.note(topic, found.error().message());
+  xen::QemuModels models;
+  if (const auto model = xen::inspect_model(models, domain, *found); !model)
+    found->missing.push_back(model.error().message());
   const xen::Shape& shape = found->shape;
   const std::string what = fmt::format("{} ({}, {} vCPU, {} MiB)", shape.name, shape.type,
                                        shape.vcpus, shape.max_pages / 256);

@@ -70,6 +70,9 @@ class XenCalls {
   virtual Status destroy(DomId domain) = 0;
   virtual Status pause(DomId domain) = 0;
   virtual Status unpause(DomId domain) = 0;
+  // Suspends it without asking: each of its processors stops as soon as the device model has
+  // answered what it is waiting for. Done when domain() says so.
+  virtual Status suspend(DomId domain) = 0;
   // Sets a suspended domain running; its call to suspend answers "cancelled".
   virtual Status resume(DomId domain) = 0;
 

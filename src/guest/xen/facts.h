@@ -23,19 +23,23 @@ constexpr std::uint32_t kEmulateLapic = 1u << 0;  // All that a PVH domain has e
 // --- HVM parameters ---
 constexpr std::uint32_t kParamCallbackIrq = 0, kParamStorePfn = 1, kParamStorePort = 2,
                         kParamIoreqPfn = 5, kParamBufioreqPfn = 6, kParamViridian = 9,
-                        kParamIdentPt = 12, kParamAcpiSState = 14, kParamConsolePfn = 17,
+                        kParamTimerMode = 10, kParamHpet = 11, kParamIdentPt = 12,
+                        kParamAcpiSState = 14, kParamVptAlign = 16, kParamConsolePfn = 17,
                         kParamConsolePort = 18, kParamAcpiIoports = 19, kParamPagingRing = 27,
-                        kParamMonitorRing = 28, kParamSharingRing = 29, kParamIoreqServerPfn = 32,
-                        kParamIoreqServerPages = 33, kParamGenerationId = 34, kParamAltp2m = 35,
-                        kParamX87FipWidth = 36, kParamVm86TssSized = 37, kParamMcaCap = 38;
+                        kParamMonitorRing = 28, kParamSharingRing = 29, kParamTripleFault = 31,
+                        kParamIoreqServerPfn = 32, kParamIoreqServerPages = 33,
+                        kParamGenerationId = 34, kParamAltp2m = 35, kParamX87FipWidth = 36,
+                        kParamVm86TssSized = 37, kParamMcaCap = 38;
 
-// What a migration carries (tools/libs/guest/xg_sr_save_x86_hvm.c); all are constant once the
-// domain was built.
+// What a migration carries (tools/libs/guest/xg_sr_save_x86_hvm.c), and what libxl sets from the
+// domain's configuration (libxl_x86.c: hvm_set_conf_params), which libft does not have on the
+// backup. All are constant once the domain was built.
 constexpr std::uint32_t kCarriedParams[] = {
     kParamStorePfn,    kParamIoreqPfn,       kParamBufioreqPfn,      kParamPagingRing,
     kParamMonitorRing, kParamSharingRing,    kParamVm86TssSized,     kParamConsolePfn,
     kParamAcpiIoports, kParamViridian,       kParamIdentPt,          kParamGenerationId,
-    kParamX87FipWidth, kParamIoreqServerPfn, kParamIoreqServerPages, kParamMcaCap};
+    kParamX87FipWidth, kParamIoreqServerPfn, kParamIoreqServerPages, kParamMcaCap,
+    kParamTimerMode,   kParamHpet,           kParamVptAlign,         kParamTripleFault};
 
 // --- minors ---
 constexpr unsigned kXenMajor = 4, kXenMinorOldest = 17, kXenMinorNewest = 20;

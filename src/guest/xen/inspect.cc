@@ -33,7 +33,8 @@ const std::set<std::string> kVifKeys{"mac", "bridge", "script", "ip",      "rate
                                      "mtu", "type",   "handle", "trusted", "vifname"};
 
 // Device kinds that libft remakes, or that need no remaking.
-const std::set<std::string> kKnownDevices{"vif", "vbd", "suspend", "console", "pci", "vtpm"};
+const std::set<std::string> kKnownDevices{"vif",     "vbd", "suspend", "vkbd",
+                                          "console", "pci", "vtpm"};
 
 // One node and all below it.
 Status collect(XenCalls& calls, DomId domain, const std::string& path, bool guests,
@@ -99,10 +100,13 @@ class Inspector {
 
   Status platform(const DomainInfo& info) {
     if (!info.hap) refuse("it runs without hardware-assisted paging (hap=0): start it with hap=1");
-    if (info.emulation != kEmulateLapic || found_.shape.type != "pvh")
+    const bool pvh = info.emulation == kEmulateLapic;
+    if (pvh != (found_.shape.type == "pvh"))
       refuse(
-          "it is an HVM guest: libft does not carry the state of its device model yet; boot "
-          "it as PVH (type=\"pvh\")");
+          fmt::format("its type is \"{}\", and what Xen emulates for it is another's: let xl "
+                      "build it",
+                      found_.shape.type));
+    if (!pvh) FT_TRY(device_model());
     FT_ASSIGN(found_.shape.policy, calls_.cpu_policy(domain_));
     if (nested()) refuse("it may run guests of its own: start it with nestedhvm=0");
     FT_ASSIGN(const std::uint64_t callback, calls_.param(domain_, kParamCallbackIrq));
@@ -110,7 +114,9 @@ class Inspector {
     for (const std::uint32_t index : kCarriedParams) {
       auto value = calls_.param(domain_, index);
       if (!value && !param_may_be_missing(index)) return value.error();
-      if (value && *value != 0) found_.params.push_back({index, *value});
+      // Of those that libxl sets, zero may not be what a new domain has.
+      const bool chosen = index == kParamTimerMode || index == kParamHpet;
+      if (value && (*value != 0 || chosen)) found_.params.push_back({index, *value});
       if (value && index == kParamConsolePfn) found_.console = *value;
       if (value && index == kParamStorePfn) found_.store = *value;
     }
@@ -118,6 +124,19 @@ class Inspector {
     const auto altp2m = calls_.param(domain_, kParamAltp2m);
     if (altp2m && *altp2m != 0)
       refuse("it has several views of its memory (altp2m): start it with altp2m=\"disabled\"");
+    return {};
+  }
+
+  // What QEMU is and does is asked elsewhere.
+  Status device_model() {
+    FT_ASSIGN(const std::string version, text(fmt::format("/libxl/{}/dm-version", domain_)));
+    FT_ASSIGN(const std::string pid, text(domain_path(domain_, "image/device-model-pid")));
+    if (version == "qemu_xen_traditional")
+      refuse("its device model is qemu-xen-traditional: start it with the upstream one (qemu-xen)");
+    const auto [end, error] =
+        std::from_chars(pid.data(), pid.data() + pid.size(), found_.device_model);
+    if (error != std::errc() || end != pid.data() + pid.size() || found_.device_model <= 0)
+      refuse("xenstore does not say which process is its device model");
     return {};
   }
 
@@ -178,6 +197,9 @@ class Inspector {
     if (!host.empty() && host != "0")
       refuse(fmt::format("its device {}/{} is served by domain {} and not by dom0", kind, entry,
                          host));
+    if (kind == "vkbd" && (entry != "0" || found_.device_model == 0))
+      refuse("it has a keyboard (vkbd) that no device model of its own serves: detach it");
+    found_.shape.keyboard |= kind == "vkbd";
     if (kind != "vif") return {};
     FT_ASSIGN(const std::string back, text(front + "/backend"));
     FT_ASSIGN(const auto keys, calls_.list(back));
@@ -255,5 +277,14 @@ Result<DomId> find_domain(XenCalls& calls, const std::string& name) {
 }
 
 Result<Inspection> inspect(XenCalls& calls, DomId domain) { return Inspector(calls, domain).run(); }
+
+Result<std::unique_ptr<DeviceModel>> inspect_model(DeviceModels& models, DomId domain,
+                                                   Inspection& found) {
+  if (found.device_model == 0) return std::unique_ptr<DeviceModel>();
+  FT_ASSIGN(auto model, models.find(domain, found.device_model));
+  found.shape.device_model = read_arguments(model.arguments, found.missing);
+  found.shape.device_model->version = std::move(model.version);
+  return std::move(model.model);
+}
 
 }  // namespace libft::xen

@@ -40,11 +40,11 @@ class Judge {
 
 class Life {
  public:
-  Life(std::unique_ptr<XenCalls> calls, DomId domain, bool cooperative, Intentions& intentions)
+  Life(std::unique_ptr<XenCalls> calls, DomId domain, StopWay way, Intentions& intentions)
       : calls_(std::move(calls)),
         domain_(domain),
         intentions_(intentions),
-        suspender_(*calls_, domain, cooperative, intentions) {}
+        suspender_(*calls_, domain, way, intentions) {}
   ~Life() { stop(); }
 
   Status start();

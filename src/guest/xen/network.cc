@@ -102,6 +102,10 @@ Status announce(const std::string& bridge, const Mac& mac) {
   return {};
 }
 
+bool SystemNetwork::exists(const std::string& interface) {
+  return ::if_nametoindex(interface.c_str()) != 0;
+}
+
 Status SystemNetwork::announce(const std::string& bridge, const std::string& mac) {
   FT_ASSIGN(const Mac address, mac_from(mac));
   return xen::announce(bridge, address);

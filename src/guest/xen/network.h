@@ -26,6 +26,7 @@ class HostNetwork {
   virtual ~HostNetwork() = default;
   virtual Status join(const std::string& interface, const std::string& bridge) = 0;
   virtual Status announce(const std::string& bridge, const std::string& mac) = 0;
+  virtual bool exists(const std::string& interface) = 0;
 };
 class SystemNetwork final : public HostNetwork {
  public:
@@ -33,6 +34,7 @@ class SystemNetwork final : public HostNetwork {
     return join_bridge(interface, bridge);
   }
   Status announce(const std::string& bridge, const std::string& mac) override;
+  bool exists(const std::string& interface) override;
 };
 
 }  // namespace libft::xen

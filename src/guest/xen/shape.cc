@@ -80,6 +80,7 @@ Result<Vif> vif_from(const Json& json) {
   Fields fields(json);
   Vif vif;
   vif.index = static_cast<unsigned>(fields.number("index", 0, 4096));
+  vif.emulated = fields.flag("emulated");
   const auto backend = json.find("backend");
   if (backend == json.end() || !backend->is_object() || backend->size() > 64)
     return failure(Code::corrupt, "a vif without its backend");
@@ -99,6 +100,39 @@ Result<StoreNode> node_from(const Json& json) {
   if (!fields.wrong().empty() || !is_path(node.path))
     return failure(Code::corrupt, "a node of xenstore");
   return node;
+}
+
+Json json_of(const std::optional<DeviceModelShape>& model) {
+  if (!model) return nullptr;
+  Json options = Json::array(), nics = Json::array();
+  for (const DeviceOption& option : model->options)
+    options.push_back({{"name", option.name}, {"value", option.value}});
+  for (const EmulatedNic& nic : model->nics)
+    nics.push_back({{"index", nic.index}, {"model", nic.model}, {"mac", nic.mac}});
+  return {{"version", model->version}, {"options", std::move(options)}, {"nics", std::move(nics)}};
+}
+
+Result<DeviceModelShape> model_from(const Json& json) {
+  if (!json.is_object()) return failure(Code::corrupt, "its device model is no object");
+  Fields fields(json);
+  DeviceModelShape model;
+  model.version = fields.text("version", 256);
+  for (const Json& entry : fields.array("options", kNodesMax)) {
+    if (!entry.is_object()) return failure(Code::corrupt, "an option of its device model");
+    Fields option(entry);
+    model.options.push_back({option.text("name", 64), option.text("value")});
+    if (!option.wrong().empty()) return failure(Code::corrupt, "an option of its device model");
+  }
+  for (const Json& entry : fields.array("nics", kVifsMax)) {
+    if (!entry.is_object()) return failure(Code::corrupt, "an interface of its device model");
+    Fields nic(entry);
+    model.nics.push_back({static_cast<unsigned>(nic.number("index", 0, 4096)),
+                          nic.text("model", 64), nic.text("mac", 32)});
+    if (!nic.wrong().empty()) return failure(Code::corrupt, "an interface of its device model");
+  }
+  if (!fields.wrong().empty()) return failure(Code::corrupt, "its device model");
+  FT_TRY(check(model));
+  return model;
 }
 
 Status take_lists(Fields& fields, Shape& shape) {
@@ -123,7 +157,7 @@ std::string Vif::value(const std::string& key) const {
 std::string to_json(const Shape& shape) {
   Json vifs = Json::array(), nodes = Json::array();
   for (const Vif& vif : shape.vifs)
-    vifs.push_back({{"index", vif.index}, {"backend", vif.backend}});
+    vifs.push_back({{"index", vif.index}, {"emulated", vif.emulated}, {"backend", vif.backend}});
   for (const StoreNode& node : shape.nodes)
     nodes.push_back({{"path", node.path}, {"value", node.value}, {"guests", node.guests}});
   const Json json = {{"xen", shape.xen},
@@ -139,7 +173,9 @@ std::string to_json(const Shape& shape) {
                      {"cpuid", base::to_hex(shape.policy.leaves)},
                      {"msrs", base::to_hex(shape.policy.msrs)},
                      {"vifs", std::move(vifs)},
-                     {"nodes", std::move(nodes)}};
+                     {"nodes", std::move(nodes)},
+                     {"keyboard", shape.keyboard},
+                     {"device_model", json_of(shape.device_model)}};
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -160,7 +196,11 @@ Result<Shape> shape_from_json(const std::string& text) {
   shape.paging_pool_bytes = fields.number("paging_pool_bytes", 0, std::uint64_t{1} << 40);
   shape.policy.leaves = fields.bytes("cpuid");
   shape.policy.msrs = fields.bytes("msrs");
+  shape.keyboard = fields.flag("keyboard");
   FT_TRY(take_lists(fields, shape).within("the domain's description"));
+  if (const auto model = json.find("device_model"); model != json.end() && !model->is_null()) {
+    FT_ASSIGN(shape.device_model, model_from(*model));
+  }
   if (!fields.wrong().empty())
     return failure(Code::corrupt, "the domain's description: " + fields.wrong());
   if (uuid.size() != shape.uuid.size() || shape.name.empty() ||
@@ -168,6 +208,11 @@ Result<Shape> shape_from_json(const std::string& text) {
     return failure(Code::corrupt, "the domain's description: its name or UUID");
   std::copy(uuid.begin(), uuid.end(), shape.uuid.begin());
   return shape;
+}
+
+StopWay Shape::stop_way() const {
+  if (cooperative) return StopWay::asked;
+  return device_model ? StopWay::suspended : StopWay::paused;
 }
 
 std::string to_string(const Uuid& uuid) {

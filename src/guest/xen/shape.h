@@ -5,10 +5,13 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "guest/xen/calls.h"
+#include "guest/xen/device_model.h"
+#include "guest/xen/suspend.h"
 
 namespace libft::xen {
 
@@ -17,6 +20,7 @@ namespace libft::xen {
 struct Vif {
   unsigned index = 0;
   std::map<std::string, std::string> backend;  // mac, bridge, script, ...
+  bool emulated = false;                       // The device model's TAP device is in use beside it.
   std::string value(const std::string& key) const;
   bool operator==(const Vif&) const = default;
 };
@@ -31,7 +35,7 @@ struct StoreNode {
 struct Shape {
   std::string xen;   // "4.17.7"
   std::string name;  // The domain's.
-  std::string type;  // "pvh"
+  std::string type;  // "pvh" or "hvm"
   Uuid uuid{};
   bool cooperative = true;  // Has PV drivers: it must be asked to suspend.
   std::uint32_t emulation = 0, misc = 0, vcpus = 0;
@@ -39,7 +43,11 @@ struct Shape {
   CpuPolicy policy;
   std::vector<Vif> vifs;
   std::vector<StoreNode> nodes;
+  std::optional<DeviceModelShape> device_model;
+  bool keyboard = false;  // A vkbd device, which the device model serves.
   bool operator==(const Shape&) const = default;
+
+  StopWay stop_way() const;
 };
 
 std::string to_json(const Shape& shape);

@@ -50,8 +50,14 @@ Status Shell::make(std::span<const PageRun> runs) {
 
 Shell::~Shell() {
   if (domain_ == 0 || free_) return;
+  model_.reset();  // It maps the domain's memory, which could not go.
   if (!calls_.destroy(domain_).ok()) (void)calls_.destroy(domain_);  // It holds memory.
   forget_domain(calls_, domain_, shape_);
+}
+
+Status Shell::start_model(DeviceModels& models) {
+  FT_ASSIGN(model_, models.start(domain_, *shape_.device_model, shape_.name));
+  return describe_model(calls_, domain_, model_->pid());
 }
 
 Status Shell::load(const DomainState& state, const DomainMemory* memory) {
@@ -74,12 +80,19 @@ Status Shell::load(const DomainState& state, const DomainMemory* memory) {
   }
   FT_TRY(calls_.set_param(domain_, kParamStorePort, channels_.store_port));
   FT_TRY(calls_.set_param(domain_, kParamConsolePort, channels_.console_port));
-  return calls_.set_context(domain_, state.context);
+  FT_TRY(calls_.set_context(domain_, state.context));
+  if (static_cast<bool>(model_) == state.devices.empty())
+    return Status(Code::corrupt, "the state has no device model's, or one that nobody loads");
+  return model_ ? model_->load(state.devices) : Status();
 }
 
 Status Shell::begin() {
   FT_TRY(calls_.seed_grants(domain_, channels_.console_page, channels_.store_page));
   FT_TRY(introduce_domain(calls_, domain_, channels_));
+  if (model_) {
+    FT_TRY(model_->go_on());
+    FT_TRY(wait_for_model(calls_, domain_));
+  }
   return calls_.unpause(domain_);
 }
 
@@ -87,6 +100,7 @@ Status Shell::run(const std::string& name) {
   FT_TRY(rename_domain(calls_, domain_, shape_, name));
   FT_TRY(begin());
   free_ = true;
+  if (model_) model_->keep();
   return {};
 }
 

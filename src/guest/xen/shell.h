@@ -11,6 +11,7 @@
 #include <string>
 
 #include "guest/xen/calls.h"
+#include "guest/xen/device_model.h"
 #include "guest/xen/memory.h"
 #include "guest/xen/network.h"
 #include "guest/xen/shape.h"
@@ -31,9 +32,15 @@ class Shell {
 
   DomId domain() const { return domain_; }
 
+  // Starts its device model, which waits for a state. REQUIRES: the shape has one.
+  Status start_model(DeviceModels& models);
+  // What serves the domain once it was set free; empty when it has none.
+  std::unique_ptr<DeviceModel> take_model() { return std::move(model_); }
+
   Status plug_in(HostNetwork& network) { return prepare_vifs(calls_, domain_, shape_, network); }
 
-  // Parameters, time and processors. The pages of xenstore's and the console's rings begin anew.
+  // Parameters, time, processors, devices. The pages of xenstore's and the console's rings begin
+  // anew.
   Status load(const DomainState& state, const DomainMemory* memory);
   // Introduces and runs it. REQUIRES: load() succeeded, with memory. It is free only when all of
   // it succeeded: on failure the domain is paused, and goes with this object.
@@ -50,6 +57,7 @@ class Shell {
   const Shape shape_;
   DomId domain_ = 0;  // 0: none.
   StoreChannels channels_;
+  std::unique_ptr<DeviceModel> model_;
   bool free_ = false;
 };
 

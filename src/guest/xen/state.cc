@@ -11,8 +11,8 @@ namespace {
 constexpr std::uint32_t kMagic = 0x4e585446;  // "FTXN"
 constexpr std::uint16_t kVersion = 1;
 constexpr std::uint16_t kMayBeSkipped = 1;
-constexpr std::size_t kContextBytesMax = 64u << 20, kParamsMax = 64;
-enum RecordType : std::uint16_t { kShape = 1, kContext, kParams, kTsc };
+constexpr std::size_t kContextBytesMax = 64u << 20, kDevicesBytesMax = 64u << 20, kParamsMax = 64;
+enum RecordType : std::uint16_t { kShape = 1, kContext, kParams, kTsc, kDevices };
 
 void begin_record(base::ByteAppender& to, RecordType type, std::size_t length) {
   to.write<std::uint16_t>(type);
@@ -56,6 +56,10 @@ Status decode_record(std::uint16_t type, std::uint16_t flags, std::span<const st
       if (bytes.empty() || bytes.size() > kContextBytesMax) return Status(Code::corrupt, "context");
       state.context.assign(bytes.begin(), bytes.end());
       return {};
+    case kDevices:
+      if (bytes.empty() || bytes.size() > kDevicesBytesMax) return Status(Code::corrupt, "devices");
+      state.devices.assign(bytes.begin(), bytes.end());
+      return {};
     default:
       if ((flags & kMayBeSkipped) != 0) return {};
       return Status(Code::unsupported,
@@ -72,7 +76,7 @@ void encode(const DomainState& state, std::vector<std::byte>& bytes) {
   base::ByteAppender to(bytes);
   to.write(kMagic);
   to.write(kVersion);
-  to.write<std::uint16_t>(4);
+  to.write<std::uint16_t>(state.devices.empty() ? 4 : 5);
   begin_record(to, kShape, 20);
   to.bytes(std::as_bytes(std::span(state.uuid)));
   to.write(state.vcpus);
@@ -88,6 +92,9 @@ void encode(const DomainState& state, std::vector<std::byte>& bytes) {
   to.write(state.tsc.khz);
   to.write(state.tsc.incarnation);
   to.write(state.tsc.nanos);
+  if (state.devices.empty()) return;
+  begin_record(to, kDevices, state.devices.size());
+  to.bytes(state.devices);
 }
 
 Result<DomainState> decode(std::span<const std::byte> bytes) {
@@ -110,9 +117,9 @@ Result<DomainState> decode(std::span<const std::byte> bytes) {
     const auto length = reader.read<std::uint32_t>();
     const auto body = reader.bytes(length);
     if (reader.failed()) return failure(Code::corrupt, "the domain's state is cut short");
-    if (type >= kShape && type <= kTsc && (seen & 1u << type) != 0)
+    if (type >= kShape && type <= kDevices && (seen & 1u << type) != 0)
       return failure(Code::corrupt, fmt::format("the domain's state has two records {}", type));
-    if (type <= kTsc) seen |= 1u << type;
+    if (type <= kDevices) seen |= 1u << type;
     FT_TRY(decode_record(type, flags, body, state).within("the domain's state"));
   }
   if (!reader.done()) return failure(Code::corrupt, "the domain's state has bytes left over");

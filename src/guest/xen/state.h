@@ -10,7 +10,9 @@
 //   2 context  Xen's HVM context, as it is
 //   3 params   count x {index u32, value u64}
 //   4 tsc      mode u32, khz u32, incarnation u32, nanoseconds u64
-// All integers are little-endian. Each of the four stands there exactly once, in any order.
+//   5 devices  the device model's, as QEMU writes it; only of a domain that has one
+// All integers are little-endian. Each of the first four stands there exactly once, the fifth at
+// most once, in any order.
 #pragma once
 
 #include <cstddef>
@@ -33,6 +35,7 @@ struct DomainState {
   std::vector<std::byte> context;
   std::vector<HvmParam> params;
   TscInfo tsc;
+  std::vector<std::byte> devices;  // Empty: it has no device model.
   bool operator==(const DomainState&) const = default;
 };
 

@@ -10,7 +10,7 @@
 namespace libft::xen {
 namespace {
 
-constexpr Nanos kBackendPatience = Millis{20000};
+constexpr Nanos kBackendPatience = Millis{20000}, kModelPatience = Millis{10000};
 // XenbusState (public/io/xenbus.h).
 constexpr char kInitialising[] = "1", kInitWait[] = "2";
 
@@ -43,11 +43,18 @@ class Writer {
 
 std::string vm_path(const Shape& shape) { return "/vm/" + to_string(shape.uuid); }
 std::string libxl_path(DomId domain) { return fmt::format("/libxl/{}", domain); }
-std::string front_path(DomId domain, const Vif& vif) {
-  return domain_path(domain, fmt::format("device/vif/{}", vif.index));
+std::string front_path(DomId domain, const char* kind, unsigned index) {
+  return domain_path(domain, fmt::format("device/{}/{}", kind, index));
 }
-std::string back_path(DomId domain, const Vif& vif) {
-  return fmt::format("/local/domain/0/backend/vif/{}/{}", domain, vif.index);
+std::string back_path(DomId domain, const char* kind, unsigned index) {
+  return fmt::format("/local/domain/0/backend/{}/{}/{}", kind, domain, index);
+}
+std::string front_path(DomId domain, const Vif& vif) {
+  return front_path(domain, "vif", vif.index);
+}
+std::string back_path(DomId domain, const Vif& vif) { return back_path(domain, "vif", vif.index); }
+std::string model_path(DomId domain) {
+  return fmt::format("/local/domain/0/device-model/{}", domain);
 }
 
 Status write_vif(XenCalls& calls, DomId domain, const Vif& vif) {
@@ -75,6 +82,26 @@ Status write_vif(XenCalls& calls, DomId domain, const Vif& vif) {
   writer.readable(back + "/frontend-id", std::to_string(domain));
   writer.readable(back + "/online", "1");
   writer.readable(back + "/state", kInitialising);  // Last: dom0's driver begins.
+  return writer.status();
+}
+
+// QEMU looks for it, and serves it.
+Status write_keyboard(XenCalls& calls, DomId domain) {
+  const std::string front = front_path(domain, "vkbd", 0), back = back_path(domain, "vkbd", 0);
+  const std::string libxl = libxl_path(domain) + "/device/vkbd/0";
+  Writer writer(calls, domain);
+  writer.shared(front, "");
+  writer.shared(front + "/backend", back);
+  writer.shared(front + "/backend-id", "0");
+  writer.shared(front + "/state", kInitialising);
+  writer.dom0s(libxl, "");
+  writer.dom0s(libxl + "/frontend", front);
+  writer.dom0s(libxl + "/backend", back);
+  writer.readable(back, "");
+  writer.readable(back + "/frontend", front);
+  writer.readable(back + "/frontend-id", std::to_string(domain));
+  writer.readable(back + "/online", "1");
+  writer.readable(back + "/state", kInitialising);
   return writer.status();
 }
 
@@ -127,7 +154,27 @@ Status describe_domain(XenCalls& calls, DomId domain, const Shape& shape, const 
     const std::string path = domain_path(domain, node.path);
     node.guests ? writer.guests(path, node.value) : writer.readable(path, node.value);
   }
+  if (writer.status().ok() && shape.keyboard) return write_keyboard(calls, domain);
   return writer.status();
+}
+
+Status describe_model(XenCalls& calls, DomId domain, pid_t pid) {
+  Writer writer(calls, domain);
+  writer.dom0s(libxl_path(domain) + "/dm-version", "qemu_xen");
+  writer.readable(domain_path(domain, "image"), "");
+  writer.readable(domain_path(domain, "image/device-model-pid"), std::to_string(pid));
+  return writer.status();
+}
+
+Status wait_for_model(XenCalls& calls, DomId domain) {
+  const auto deadline = std::chrono::steady_clock::now() + kModelPatience;
+  for (;;) {
+    FT_ASSIGN(const auto state, calls.read(model_path(domain) + "/state"));
+    if (state && *state == "running") return {};
+    if (std::chrono::steady_clock::now() >= deadline)
+      return Status(Code::timeout, "the device model does not say that it is running");
+    FT_TRY(calls.wait(Millis{5}, -1));
+  }
 }
 
 Status rename_domain(XenCalls& calls, DomId domain, const Shape& shape, const std::string& name) {
@@ -162,6 +209,8 @@ Status prepare_vifs(XenCalls& calls, DomId domain, const Shape& shape, HostNetwo
     FT_TRY(network.join(interface, vif.value("bridge")));
     // What the hotplug script says when it has done the same.
     FT_TRY(calls.write(back + "/hotplug-status", "connected"));
+    if (vif.emulated)
+      FT_TRY(network.join(emulated_interface(domain, vif.index), vif.value("bridge")));
   }
   return {};
 }
@@ -172,7 +221,9 @@ std::string interface_of(DomId domain, const Vif& vif) {
 
 void forget_domain(XenCalls& calls, DomId domain, const Shape& shape) {
   for (const Vif& vif : shape.vifs) (void)calls.remove(back_path(domain, vif));
-  (void)calls.remove(fmt::format("/local/domain/0/backend/vif/{}", domain));
+  for (const char* kind : {"vif", "vkbd"})
+    (void)calls.remove(fmt::format("/local/domain/0/backend/{}/{}", kind, domain));
+  (void)calls.remove(model_path(domain));
   (void)calls.remove(domain_path(domain));
   (void)calls.remove(libxl_path(domain));
   (void)calls.remove(vm_path(shape));

@@ -19,13 +19,18 @@ struct StoreChannels {
 
 // Names the domain and describes it, before it is introduced.
 Status describe_domain(XenCalls& calls, DomId domain, const Shape& shape, const std::string& name);
+// Its device model, by which libxl finds and ends it.
+Status describe_model(XenCalls& calls, DomId domain, pid_t pid);
+// Until the device model says that it emulates.
+Status wait_for_model(XenCalls& calls, DomId domain);
 // Another name: by which its owner knows it.
 Status rename_domain(XenCalls& calls, DomId domain, const Shape& shape, const std::string& name);
 // Introduces it: from here on xenstored and xenconsoled serve it.
 Status introduce_domain(XenCalls& calls, DomId domain, const StoreChannels& channels);
 
-// Both ends of each interface, the backend ready for the frontend, in its bridge. The guest's end
-// has not begun yet: nothing is forwarded. Fails when dom0's driver does not come.
+// Both ends of each interface, the backend ready for the frontend, in its bridge, and the device
+// model's end where that is in use. The guest's end has not begun yet: nothing is forwarded. Fails
+// when dom0's driver does not come. REQUIRES: the device model was started, where there is one.
 Status prepare_vifs(XenCalls& calls, DomId domain, const Shape& shape, HostNetwork& network);
 std::string interface_of(DomId domain, const Vif& vif);  // "vif7.0"
 

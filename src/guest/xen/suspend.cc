@@ -16,6 +16,8 @@ using Steady = std::chrono::steady_clock;
 // Asking Xen costs microseconds; where xenstored is watched for ends of domains, it may be sooner.
 constexpr Nanos kAskXenEvery = std::chrono::microseconds(500);
 
+constexpr Nanos kDeviceModelPatience = Millis{10000};
+
 Result<DomainInfo> living(XenCalls& calls, DomId domain) {
   FT_ASSIGN(const auto info, calls.domain(domain));
   if (!info || info->dying) return failure(Code::guest_gone, "the domain was destroyed");
@@ -27,7 +29,8 @@ Result<DomainInfo> living(XenCalls& calls, DomId domain) {
 Result<Stopped> Suspender::stop(Nanos patience, const std::atomic<bool>* cancelled) {
   FT_ASSIGN(const DomainInfo info, living(calls_, domain_));
   if (info.shutdown && info.reason != kShutdownSuspend) return Stopped{info, Nanos{0}, true};
-  if (cooperative_) {
+  if (way_ == StopWay::suspended) return suspend();
+  if (way_ == StopWay::asked) {
     if (info.paused)
       return failure(Code::busy,
                      "the guest's owner has paused it, so that it cannot suspend "
@@ -43,6 +46,30 @@ Result<Stopped> Suspender::stop(Nanos patience, const std::atomic<bool>* cancell
     return failure(paused);
   }
   return Stopped{info, Nanos{0}, false};
+}
+
+// An order to suspend cannot be taken back: what comes after its time is undone by Life.
+Result<Stopped> Suspender::suspend() {
+  ++intentions_.stops;
+  intentions_.suspending = true;
+  Status status = calls_.suspend(domain_);
+  if (!status.ok()) status = calls_.suspend(domain_);
+  if (status.ok()) {
+    auto stopped = wait_for_suspend(kDeviceModelPatience, nullptr);
+    if (stopped || stopped.error().code() == Code::guest_gone) return stopped;
+    status = Status(stopped.error().code(),
+                    "a processor of the guest waits for its device model and gets no answer");
+  }
+  // Whether it was ordered is not known.
+  const auto info = living(calls_, domain_);
+  if (info && info->shutdown) {
+    FT_TRY(go_on());
+    (void)tell_store(calls_, domain_);
+  } else {
+    intentions_.answers_late = true;
+    intentions_.suspending = false;
+  }
+  return failure(status);
 }
 
 Result<Stopped> Suspender::ask(Nanos patience, const std::atomic<bool>* cancelled) {

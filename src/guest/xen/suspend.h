@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The Suspender stops a domain so that its state can be taken, and sets it running again: a guest
-// with PV drivers is asked to suspend itself and says when it has (the handshake), since its
-// drivers must know that they may wake up elsewhere; one without is paused. One thread an object;
-// what libft is doing is shared with the thread that watches the domain's life.
+// The Suspender stops a domain so that its state can be taken, and sets it running again. One
+// thread an object; what libft is doing is shared with the thread that watches the domain's life.
 #pragma once
 
 #include <atomic>
@@ -11,6 +9,16 @@
 #include "libft/types.h"
 
 namespace libft::xen {
+
+enum class StopWay {
+  // A guest with PV drivers suspends itself, and says when it has (the handshake): its drivers must
+  // know that they may wake up elsewhere.
+  asked,
+  // One without PV drivers, and with a device model: Xen stops it, but not while a processor waits
+  // for the device model, which would be asked the same thing again on the backup.
+  suspended,
+  paused,  // With neither.
+};
 
 // What libft itself is doing to the domain, so that nobody takes it for somebody else's doing.
 struct Intentions {
@@ -29,8 +37,8 @@ struct Stopped {
 
 class Suspender {
  public:
-  Suspender(XenCalls& calls, DomId domain, bool cooperative, Intentions& intentions)
-      : calls_(calls), domain_(domain), cooperative_(cooperative), intentions_(intentions) {}
+  Suspender(XenCalls& calls, DomId domain, StopWay way, Intentions& intentions)
+      : calls_(calls), domain_(domain), way_(way), intentions_(intentions) {}
 
   // On failure the guest runs, as before; one that answers after its time is set running when it
   // does (by Life). A guest that its owner paused cannot answer: Code::busy. `cancelled` is looked
@@ -44,13 +52,14 @@ class Suspender {
 
  private:
   Result<Stopped> ask(Nanos patience, const std::atomic<bool>* cancelled);
+  Result<Stopped> suspend();
   Result<Stopped> wait_for_suspend(Nanos patience, const std::atomic<bool>* cancelled);
   Status give_up(Nanos patience);
   Status run();
 
   XenCalls& calls_;
   const DomId domain_;
-  const bool cooperative_;
+  const StopWay way_;
   Intentions& intentions_;
 };
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
-#include <cstring>
+#include <cstdlib>
 #include <mutex>
 #include <optional>
 
@@ -14,19 +14,26 @@
 #include "guest/xen/inspect.h"
 #include "guest/xen/life.h"
 #include "guest/xen/memory.h"
+#include "guest/xen/rehearsal.h"
 #include "guest/xen/shell.h"
 #include "guest/xen/state.h"
 #include "guest/xen/suspend.h"
-#include "os/random.h"
 
 namespace libft::xen {
 namespace {
 
-constexpr std::uint64_t kTrialSlackBytes = 32u << 20;
-
 // Says in xenstore that libft logs this domain's pages, so that one that follows a libft that died
 // knows whose log, and whose suspended domain, it finds.
 std::string mark_of(DomId domain) { return fmt::format("/libft/{}", domain); }
+
+std::string_view words_for(StopWay way) {
+  switch (way) {
+    case StopWay::asked: return "suspends itself";
+    case StopWay::suspended: return "is suspended";
+    case StopWay::paused: break;
+  }
+  return "is paused";
+}
 
 struct Parts {
   XenOptions options;
@@ -37,13 +44,17 @@ struct Parts {
   std::vector<std::uint64_t> rings;  // Pages that dom0 writes without Xen's log knowing.
   DomainMemory memory;
   std::unique_ptr<Shell> shell;  // Of a standby. Goes before `calls`: see ~Xen.
+  // Of a standby with a device model, which takes too long to start to do it when a session waits:
+  // ready for the first state that is tried.
+  std::unique_ptr<Shell> throw_away;
+  std::unique_ptr<DeviceModel> model;  // Of an HVM domain that is no standby.
 };
 
 class Xen final : public XenGuest {
  public:
   explicit Xen(Parts parts)
       : parts_(std::move(parts)),
-        suspender_(*parts_.calls, parts_.domain, parts_.shape.cooperative, intentions_) {}
+        suspender_(*parts_.calls, parts_.domain, parts_.shape.stop_way(), intentions_) {}
   ~Xen() override;
   Status open();
 
@@ -76,6 +87,9 @@ class Xen final : public XenGuest {
   Result<DomainState> state_from(std::span<const std::byte> bytes) const;
   Status start_life();
   Status check_memory(std::uint64_t total_pages);
+  Status check_stopped(const DomainInfo& info);
+  Status note_keyboard();
+  bool suspends() const { return parts_.shape.stop_way() != StopWay::paused; }
   Result<Stopped> stop();
   void go_on_at_last();
 
@@ -85,7 +99,7 @@ class Xen final : public XenGuest {
   std::unique_ptr<Life> life_;
   std::function<void(GuestEvent)> sink_;  // Of a standby, for the Life to come.
   GuestInfo info_;
-  std::uint64_t page_numbers_ = 0;
+  std::uint64_t page_numbers_ = 0, keyboard_ = 0;
   std::vector<std::uint64_t> lent_;  // Pages that others may have written: kept for its memory.
   bool tracking_ = false;
   bool lost_written_ = false;  // A log was taken and not delivered: the next answer is all pages.
@@ -109,9 +123,8 @@ Status Xen::open() {
   const Shape& shape = parts_.shape;
   const std::uint64_t mib = parts_.memory.pages() * kPageBytes >> 20;
   info_.driver = "xen";
-  info_.description =
-      fmt::format("Xen {}, {}, {} vCPU, {} MiB, {}", shape.xen, shape.type, shape.vcpus, mib,
-                  shape.cooperative ? "suspends itself" : "is paused");
+  info_.description = fmt::format("Xen {}, {}, {} vCPU, {} MiB, {}", shape.xen, shape.type,
+                                  shape.vcpus, mib, words_for(shape.stop_way()));
   info_.page_bytes = kPageBytes;
   info_.vcpus = shape.vcpus;
   info_.memory = parts_.memory.regions();
@@ -128,8 +141,8 @@ Status Xen::open() {
 
 Status Xen::start_life() {
   FT_ASSIGN(auto calls, parts_.options.open());
-  life_ = std::make_unique<Life>(std::move(calls), parts_.domain, parts_.shape.cooperative,
-                                 intentions_);
+  life_ =
+      std::make_unique<Life>(std::move(calls), parts_.domain, parts_.shape.stop_way(), intentions_);
   life_->set_sink(sink_);
   return life_->start();
 }
@@ -137,20 +150,28 @@ Status Xen::start_life() {
 Xen::~Xen() {
   life_.reset();  // Calls off what was ordered.
   if (prepared_.outcome && *prepared_.outcome && !(**prepared_.outcome).by_itself) go_on_at_last();
-  if (paused_ && stopped_by_us_) go_on_at_last();
+  if (paused_ && stopped_by_us_)
+    go_on_at_last();
+  else if (paused_ && parts_.model)
+    (void)parts_.model->go_on();
   stop_tracking();
   parts_.memory = DomainMemory();  // A domain whose memory is mapped cannot go.
+  parts_.throw_away.reset();
   parts_.shell.reset();
 }
 
 void Xen::go_on_at_last() {
+  if (parts_.model) (void)parts_.model->go_on();
   (void)suspender_.go_on();
-  if (parts_.shape.cooperative) (void)Suspender::tell_store(calls(), parts_.domain);
+  if (suspends()) (void)Suspender::tell_store(calls(), parts_.domain);
 }
 
 std::vector<std::string> Xen::interfaces() const {
   std::vector<std::string> names;
-  for (const Vif& vif : parts_.shape.vifs) names.push_back(interface_of(parts_.domain, vif));
+  for (const Vif& vif : parts_.shape.vifs) {
+    names.push_back(interface_of(parts_.domain, vif));
+    if (vif.emulated) names.push_back(emulated_interface(parts_.domain, vif.index));
+  }
   return names;
 }
 
@@ -162,8 +183,10 @@ void Xen::set_event_sink(std::function<void(GuestEvent)> sink) {
 void Xen::destroy() {
   if (intentions_.destroying.exchange(true)) return;
   tracking_ = false;
+  parts_.throw_away.reset();
   if (parts_.shell) return parts_.shell.reset();  // Takes all of it along.
   (void)calls().destroy(parts_.domain);
+  if (parts_.model) parts_.model->end();
   (void)calls().remove(mark_of(parts_.domain));
   forget_domain(calls(), parts_.domain, parts_.shape);
 }
@@ -186,6 +209,7 @@ Status Xen::start_tracking() {
   FT_ASSIGN(const auto info, calls().domain(parts_.domain));
   if (!info || info->dying) return Status(Code::guest_gone, "the domain was destroyed");
   FT_TRY(check_memory(info->total_pages));
+  FT_TRY(note_keyboard());
   FT_ASSIGN(const auto mark, calls().read(mark_of(parts_.domain)));
   FT_TRY(calls().write(mark_of(parts_.domain), "log-dirty"));
   Status logs = calls().log_dirty(parts_.domain);
@@ -199,11 +223,25 @@ Status Xen::start_tracking() {
   }
   tracking_ = true;
   lost_written_ = false;
+  if (!parts_.model) return {};
+  const Status reports = parts_.model->log_writes(true);
+  if (!reports.ok()) stop_tracking();
+  return reports;
+}
+
+// The device model maps the keyboard's ring without a grant, so that nothing else tells of it. The
+// guest chose the page when it connected the keyboard last.
+Status Xen::note_keyboard() {
+  keyboard_ = 0;
+  if (!parts_.shape.keyboard) return {};
+  FT_ASSIGN(const auto page, calls().read(domain_path(parts_.domain, "device/vkbd/0/page-ref")));
+  if (page) keyboard_ = std::strtoull(page->c_str(), nullptr, 10);
   return {};
 }
 
 void Xen::stop_tracking() {
   if (!std::exchange(tracking_, false)) return;
+  if (parts_.model) (void)parts_.model->log_writes(false);
   (void)calls().log_dirty_off(parts_.domain);
   (void)calls().remove(mark_of(parts_.domain));
 }
@@ -247,11 +285,17 @@ Status Xen::pause() {
   handshake_ = stopped.handshake;
   paused_ = true;
   stopped_by_us_ = !stopped.by_itself;
-  if (const Status same = check_memory(stopped.info.total_pages); !same.ok()) {
+  if (const Status still = check_stopped(stopped.info); !still.ok()) {
     const Status resumed = resume();
-    return resumed.ok() ? same : Status(same.code(), same.message() + "; " + resumed.message());
+    return resumed.ok() ? still : Status(still.code(), still.message() + "; " + resumed.message());
   }
   return {};
+}
+
+// A device model that goes on would receive frames into the guest's memory.
+Status Xen::check_stopped(const DomainInfo& info) {
+  FT_TRY(check_memory(info.total_pages));
+  return parts_.model ? parts_.model->stop() : Status();
 }
 
 // More pages than are mapped: see DomainMemory.
@@ -268,12 +312,15 @@ Status Xen::check_memory(std::uint64_t total_pages) {
 
 Status Xen::resume() {
   if (!paused_) return Status(Code::internal, "resume: libft has not paused this domain");
+  // A device model that does not go on is no reason to leave the domain suspended.
+  const Status model = parts_.model ? parts_.model->go_on() : Status();
   if (stopped_by_us_) {
     FT_TRY(suspender_.go_on());
-    if (parts_.shape.cooperative && life_) life_->domain_resumed();
+    stopped_by_us_ = false;
+    if (suspends() && life_) life_->domain_resumed();
   }
-  paused_ = stopped_by_us_ = false;
-  return {};
+  paused_ = !model.ok();
+  return model;
 }
 
 Status Xen::take_written(PageSet& written) {
@@ -281,6 +328,7 @@ Status Xen::take_written(PageSet& written) {
   if (!tracking_) return Status(Code::internal, "take written pages: they are not tracked");
   const auto bits = calls().take_dirty(parts_.domain, page_numbers_);
   lent_ = parts_.rings;
+  if (keyboard_ != 0) lent_.push_back(keyboard_);
   Status status = bits ? calls().lent(parts_.domain, lent_) : bits.error();
   if (!status.ok()) {
     lost_written_ = true;  // How much of the log was cleared is not known.
@@ -302,6 +350,7 @@ Status Xen::save_state() {
   state_.vcpus = parts_.shape.vcpus;
   state_.params = parts_.params;
   FT_ASSIGN(state_.tsc, calls().tsc(parts_.domain));
+  if (parts_.model) FT_TRY(parts_.model->save(state_.devices));
   return calls().context(parts_.domain, state_.context);
 }
 
@@ -331,6 +380,7 @@ Status Xen::accepts(const GuestInfo& primary) const {
   if (theirs.policy != ours.policy) differs += "; the CPU policy is another";
   if (runs_of(primary) != runs_of(info_)) differs += "; the memory lies elsewhere";
   if (theirs.vifs != ours.vifs) differs += "; the network interfaces are others";
+  if (theirs.device_model != ours.device_model) differs += "; the device model is another";
   if (differs.empty()) return {};
   return Status(Code::refused, "this host cannot continue the guest" + differs);
 }
@@ -344,40 +394,19 @@ Result<DomainState> Xen::state_from(std::span<const std::byte> bytes) const {
 
 Status Xen::probe_state(std::span<const std::byte> state) {
   FT_ASSIGN(const DomainState decoded, state_from(state));
-  Shape shape = parts_.shape;
-  shape.vifs.clear();
-  shape.nodes.clear();
-  FT_TRY(os::random_bytes(shape.uuid));
-  FT_ASSIGN(const auto shell, Shell::build(calls(), shape, {}, shape.name + "--ft-try"));
+  auto shell = std::move(parts_.throw_away);
+  if (!shell) {
+    FT_ASSIGN(shell, build_throw_away(calls(), parts_.shape, *parts_.options.device_models));
+  }
   return shell->load(decoded, nullptr).within("try the state in a throw-away domain");
 }
 
-// The domain is built before the moment, so that epochs wait for a copy only.
 Status Xen::trial_run(StillMoment& moment) {
   FT_ASSIGN(const auto calls, parts_.options.open());  // This thread's own.
-  FT_ASSIGN(const std::uint64_t free, calls->free_bytes());
-  const std::uint64_t needed =
-      info_.pages() * kPageBytes + parts_.shape.paging_pool_bytes + kTrialSlackBytes;
-  if (free < needed)
-    return Status(Code::exhausted,
-                  fmt::format("a copy of the guest needs {} MiB, and Xen has {} MiB free: the "
-                              "state was loaded at the first synchronisation, but not run",
-                              needed >> 20, free >> 20));
-  Shape shape = parts_.shape;
-  shape.vifs.clear();
-  FT_TRY(os::random_bytes(shape.uuid));
-  const auto runs = runs_of(info_);
-  FT_ASSIGN(const auto shell, Shell::build(*calls, shape, runs, shape.name + "--ft-trial"));
-  FT_ASSIGN(const auto memory, DomainMemory::map(*calls, shell->domain(), runs));
-  FT_ASSIGN(const auto state, moment.hold());
-  FT_ASSIGN(const DomainState decoded, state_from(state));
-  for (std::size_t i = 0; i < info_.memory.size(); ++i)
-    std::memcpy(memory.regions()[i].bytes.data(), info_.memory[i].bytes.data(),
-                info_.memory[i].bytes.size());
-  FT_TRY(moment.let_go());
-  FT_TRY(shell->load(decoded, &memory));
-  const Status ran = shell->try_out();
-  return ran.within("run a copy of the guest");
+  return run_copy(
+      *calls, parts_.shape, info_, moment,
+      [this](std::span<const std::byte> state) { return state_from(state); },
+      *parts_.options.device_models);
 }
 
 Status Xen::load_state(std::span<const std::byte> state) {
@@ -396,6 +425,7 @@ Status Xen::load_state(std::span<const std::byte> state) {
 // connected again.
 Status Xen::activate() {
   if (!parts_.shell) return Status(Code::internal, "activate: this domain is no standby");
+  parts_.throw_away.reset();
   // Its life is watched from before it begins: once it runs, nothing may fail any more.
   intentions_.pausing = true;
   Status status = start_life();
@@ -404,6 +434,7 @@ Status Xen::activate() {
     life_.reset();
     return status;
   }
+  parts_.model = parts_.shell->take_model();
   parts_.shell.reset();
   ++intentions_.stops;
   intentions_.pausing = false;
@@ -433,6 +464,14 @@ Status wake_if_left_suspended(XenCalls& calls, DomId domain) {
   return calls.store_resumed(domain);
 }
 
+// A guest with drivers for Xen has the interfaces that its device model emulates unplugged, and
+// then their TAP devices are gone.
+void note_emulated(Parts& parts) {
+  for (Vif& vif : parts.shape.vifs)
+    vif.emulated =
+        parts.model && parts.options.network->exists(emulated_interface(parts.domain, vif.index));
+}
+
 // A peer's description is not believed before it was looked at.
 Status check_runs(const GuestInfo& primary, const Shape& shape) {
   std::uint64_t end = 0, pages = 0;
@@ -457,10 +496,12 @@ Result<std::unique_ptr<XenGuest>> XenGuest::attach(const std::string& name, XenO
   FT_ASSIGN(parts.domain, find_domain(*parts.calls, name));
   FT_TRY(wake_if_left_suspended(*parts.calls, parts.domain));
   FT_ASSIGN(Inspection found, inspect(*parts.calls, parts.domain));
+  FT_ASSIGN(parts.model, inspect_model(*parts.options.device_models, parts.domain, found));
   if (!found.missing.empty())
     return failure(Code::unsupported, fmt::format("domain {} cannot be protected: {}", name,
                                                   fmt::join(found.missing, "; ")));
   parts.shape = std::move(found.shape);
+  note_emulated(parts);
   parts.params = std::move(found.params);
   for (const std::uint64_t page : {found.store, found.console})
     if (page != 0) parts.rings.push_back(page);
@@ -498,6 +539,11 @@ Result<std::unique_ptr<XenGuest>> XenGuest::build_standby(const GuestInfo& prima
   const auto runs = runs_of(primary);
   FT_ASSIGN(parts.shell, Shell::build(*parts.calls, parts.shape, runs, parts.shape.name + "--ft"));
   parts.domain = parts.shell->domain();
+  if (parts.shape.device_model) {
+    FT_TRY(parts.shell->start_model(*parts.options.device_models));
+    FT_ASSIGN(parts.throw_away,
+              build_throw_away(*parts.calls, parts.shape, *parts.options.device_models));
+  }
   FT_TRY(parts.shell->plug_in(*parts.options.network));
   FT_ASSIGN(parts.memory, DomainMemory::map(*parts.calls, parts.domain, runs));
   return assemble(std::move(parts));

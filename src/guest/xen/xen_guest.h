@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// XenGuest is one PVH domain of this host as a Guest: attached to while it runs, or built as a
-// standby that waits, paused, for a state. The domain outlives this object, unless it is a standby
-// that was never activated. Session's thread, as Guest says; a thread of its own reports the
-// domain's life.
+// XenGuest is one PVH or HVM domain of this host as a Guest: attached to while it runs, or built as
+// a standby that waits, paused, for a state. The domain outlives this object, unless it is a
+// standby that was never activated. Session's thread, as Guest says; a thread of its own reports
+// the domain's life.
 #pragma once
 
 #include <memory>
@@ -11,6 +11,7 @@
 
 #include "guest/xen/calls.h"
 #include "guest/xen/network.h"
+#include "guest/xen/qemu_model.h"
 #include "libft/guest.h"
 
 namespace libft::xen {
@@ -18,6 +19,7 @@ namespace libft::xen {
 struct XenOptions {
   OpenCalls open;  // Of the module; called once for each thread.
   std::shared_ptr<HostNetwork> network = std::make_shared<SystemNetwork>();
+  std::shared_ptr<DeviceModels> device_models = std::make_shared<QemuModels>();
   // How long a guest may take to suspend itself.
   Nanos suspend_patience = Millis{60000};
 };

@@ -51,6 +51,9 @@ static_assert(kParamIoreqServerPfn == HVM_PARAM_IOREQ_SERVER_PFN &&
               kParamGenerationId == HVM_PARAM_VM_GENERATION_ID_ADDR);
 static_assert(kParamAltp2m == HVM_PARAM_ALTP2M && kParamX87FipWidth == HVM_PARAM_X87_FIP_WIDTH &&
               kParamVm86TssSized == HVM_PARAM_VM86_TSS_SIZED && kParamMcaCap == HVM_PARAM_MCA_CAP);
+static_assert(kParamTimerMode == HVM_PARAM_TIMER_MODE && kParamHpet == HVM_PARAM_HPET_ENABLED &&
+              kParamVptAlign == HVM_PARAM_VPT_ALIGN &&
+              kParamTripleFault == HVM_PARAM_TRIPLE_FAULT_REASON);
 
 // xentoollog wants somewhere to write; libft's answer is the Status.
 struct SilentLogger {
@@ -121,6 +124,9 @@ class Library final : public XenCalls {
   }
   Status unpause(DomId domain) override {
     return answer(xc_domain_unpause(xc_, domain), "unpause the domain");
+  }
+  Status suspend(DomId domain) override {
+    return answer(xc_domain_shutdown(xc_, domain, SHUTDOWN_suspend), "suspend the domain");
   }
   Status resume(DomId domain) override {
     return answer(xc_domain_resume(xc_, domain, 1), "resume the domain");

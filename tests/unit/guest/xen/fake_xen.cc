@@ -27,6 +27,9 @@ class FakeNetwork final : public HostNetwork {
     host_.announced.push_back(bridge + " " + mac);
     return {};
   }
+  bool exists(const std::string& interface) override {
+    return host_.interfaces.contains(interface);
+  }
 
  private:
   FakeHost& host_;
@@ -99,6 +102,16 @@ class FakeCalls final : public XenCalls {
     FT_DOMAIN(domain);
     d.info.paused = false;
     d.ran = true;
+    return {};
+  }
+  Status suspend(DomId domain) override {
+    FT_CALL("suspend");
+    FT_DOMAIN(domain);
+    if (d.info.shutdown) return {};
+    const auto model = host_->models.find(domain);
+    if (model != host_->models.end() && !model->second.runs) return {};  // It waits for it.
+    d.info.shutdown = true;
+    d.info.reason = kShutdownSuspend;
     return {};
   }
   Status resume(DomId domain) override {
@@ -336,6 +349,86 @@ class FakeCalls final : public XenCalls {
   std::vector<std::uint64_t> bits_;
 };
 
+#define FT_MODEL(call)                                                                     \
+  const std::scoped_lock lock(host_->mutex);                                               \
+  if (Status injected = host_->count(call); !injected.ok()) return injected;               \
+  if (!host_->models.contains(domain_)) return Status(Code::not_found, "no device model"); \
+  FakeModel& m = host_->models.at(domain_)
+
+class FakeDeviceModel final : public DeviceModel {
+ public:
+  FakeDeviceModel(std::shared_ptr<FakeHost> host, DomId domain, bool ours)
+      : host_(std::move(host)), domain_(domain), ours_(ours) {}
+  ~FakeDeviceModel() override {
+    if (ours_) end();
+  }
+  pid_t pid() const override { return host_->models.at(domain_).pid; }
+  Status log_writes(bool on) override {
+    FT_MODEL("log_writes");
+    m.logs = on;
+    return {};
+  }
+  Status stop() override {
+    FT_MODEL("stop");
+    m.runs = false;
+    return {};
+  }
+  Status save(std::vector<std::byte>& state) override {
+    FT_MODEL("save");
+    if (m.runs) return Status(Code::io, "it runs");
+    state = m.state;
+    return {};
+  }
+  Status load(std::span<const std::byte> state) override {
+    FT_MODEL("load");
+    if (!m.waits || state.size() != 16) return Status(Code::io, "EINVAL");
+    m.waits = false;
+    m.state.assign(state.begin(), state.end());
+    return {};
+  }
+  Status go_on() override {
+    FT_MODEL("go_on");
+    if (m.waits) return Status(Code::io, "it has no state");
+    m.runs = true;
+    host_->store[fmt::format("/local/domain/0/device-model/{}/state", domain_)] = "running";
+    return {};
+  }
+  void keep() override { ours_ = false; }
+  void end() override {
+    const std::scoped_lock lock(host_->mutex);
+    host_->models.erase(domain_);
+  }
+
+ private:
+  const std::shared_ptr<FakeHost> host_;
+  const DomId domain_;
+  bool ours_;
+};
+
+class FakeDeviceModels final : public DeviceModels {
+ public:
+  explicit FakeDeviceModels(std::shared_ptr<FakeHost> host) : host_(std::move(host)) {}
+  Result<Found> find(DomId domain, pid_t pid) override {
+    const std::scoped_lock lock(host_->mutex);
+    FT_TRY(host_->count("find"));
+    if (!host_->models.contains(domain) || host_->models.at(domain).pid != pid)
+      return failure(Code::not_found, "no device model");
+    return Found{host_->arguments, "7.2.22",
+                 std::make_unique<FakeDeviceModel>(host_, domain, false)};
+  }
+  Result<std::unique_ptr<DeviceModel>> start(DomId domain, const DeviceModelShape& shape,
+                                             const std::string&) override {
+    const std::scoped_lock lock(host_->mutex);
+    FT_TRY(host_->count("start"));
+    FT_TRY(check(shape));
+    host_->models[domain] = {static_cast<pid_t>(100 + domain), false, false, true, {}};
+    return std::make_unique<FakeDeviceModel>(host_, domain, true);
+  }
+
+ private:
+  const std::shared_ptr<FakeHost> host_;
+};
+
 FakeHost::~FakeHost() {
   for (auto& [id, domain] : domains) ::close(domain.memory);
   for (const auto mapped : mapped_) ::munmap(mapped.data(), mapped.size());
@@ -389,6 +482,32 @@ DomId FakeHost::add_guest(const std::string& name) {
   return id;
 }
 
+DomId FakeHost::add_hvm_guest(const std::string& name) {
+  const DomId id = add_guest(name);
+  const std::string path = fmt::format("/local/domain/{}", id);
+  domains[id].info.emulation = 0xbff;
+  models[id] = {static_cast<pid_t>(100 + id), true, false, false, {16, std::byte{5}}};
+  arguments = {
+      "-xen-domid",
+      std::to_string(id),
+      "-no-shutdown",
+      "-machine",
+      "xenfv,suppress-vmdesc=on",
+      "-m",
+      "128",
+      "-device",
+      "rtl8139,id=nic0,netdev=net0,mac=00:16:3e:00:00:01",
+      "-netdev",
+      fmt::format("type=tap,id=net0,ifname=vif{}.0-emu,br=xenbr0,script=no,downscript=no", id)};
+  store[fmt::format("/libxl/{}/type", id)] = "hvm";
+  store[fmt::format("/libxl/{}/dm-version", id)] = "qemu_xen";
+  store[path + "/image/device-model-pid"] = std::to_string(100 + id);
+  store[path + "/device/vkbd/0/backend"] = fmt::format("/local/domain/0/backend/vkbd/{}/0", id);
+  store[path + "/device/vkbd/0/backend-id"] = "0";
+  store[path + "/device/vkbd/0/page-ref"] = "130";
+  return id;
+}
+
 std::span<std::byte> FakeHost::page(DomId domain, std::uint64_t number) {
   const std::scoped_lock lock(mutex);
   FakeDomain& d = domains.at(domain);
@@ -410,6 +529,7 @@ XenOptions FakeHost::options() {
     return std::make_unique<FakeCalls>(self, self->opened_++ == 0);
   };
   options.network = std::make_shared<FakeNetwork>(*this);
+  options.device_models = std::make_shared<FakeDeviceModels>(shared_from_this());
   options.suspend_patience = Millis{200};
   return options;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A Xen host in memory: domains with pages that can really be mapped, xenstore, a guest that
-// suspends itself when it is asked to, and a network backend that comes. Any one call, counted
-// from 0, can be made to fail. Any thread.
+// suspends itself when it is asked to, a network backend that comes, and device models. Any one
+// call, counted from 0, can be made to fail. Any thread.
 #pragma once
 
 #include <map>
@@ -32,6 +32,13 @@ struct FakeDomain {
   bool runs() const { return !info.paused && !info.shutdown; }
 };
 
+// The process that emulates an HVM domain's devices: its state is 16 bytes.
+struct FakeModel {
+  pid_t pid = 0;
+  bool runs = false, logs = false, waits = false;
+  std::vector<std::byte> state;
+};
+
 class FakeHost : public std::enable_shared_from_this<FakeHost> {
  public:
   static constexpr std::uint64_t kStorePage = 1000, kConsolePage = 1001;
@@ -42,6 +49,8 @@ class FakeHost : public std::enable_shared_from_this<FakeHost> {
 
   // A PVH domain that runs, with pages 0-63, 100-199 and two special ones, and an interface.
   DomId add_guest(const std::string& name);
+  // An HVM domain with a device model: its process is 100 and its number.
+  DomId add_hvm_guest(const std::string& name);
   std::span<std::byte> page(DomId domain, std::uint64_t number);  // Mapped for good.
   void write_page(DomId domain, std::uint64_t number, std::uint8_t value);
 
@@ -53,6 +62,9 @@ class FakeHost : public std::enable_shared_from_this<FakeHost> {
 
   std::recursive_mutex mutex;
   std::map<DomId, FakeDomain> domains;
+  std::map<DomId, FakeModel> models;
+  std::vector<std::string> arguments;  // Of each device model that is found.
+  std::set<std::string> interfaces;    // That exist.
   std::map<std::string, std::string> store;
   XenVersion version{4, 17, "4.17.7"};
   std::uint64_t free_bytes = 1u << 30;
@@ -60,6 +72,8 @@ class FakeHost : public std::enable_shared_from_this<FakeHost> {
 
  private:
   friend class FakeCalls;
+  friend class FakeDeviceModel;
+  friend class FakeDeviceModels;
   void add_pages(FakeDomain& domain, std::uint64_t first, std::uint64_t count);
   Status count(std::string_view call);
 

@@ -44,9 +44,26 @@ TEST_CASE("a domain's state comes back as it was") {
   CHECK(*back == sample());
 }
 
-TEST_CASE("a state that was cut anywhere is refused") {
+TEST_CASE("a device model's state comes back as it was, once") {
+  DomainState state = sample();
+  state.devices.assign(500, std::byte{3});
   std::vector<std::byte> bytes;
-  encode(sample(), bytes);
+  encode(state, bytes);
+  const auto back = decode(bytes);
+  REQUIRE(back);
+  CHECK(*back == state);
+  const std::vector<std::byte> record(bytes.end() - 508, bytes.end());
+  bytes.insert(bytes.end(), record.begin(), record.end());
+  bytes[6] = std::byte{6};
+  CHECK(decode(bytes).error().code() == Code::corrupt);
+}
+
+TEST_CASE("a state that was cut anywhere is refused") {
+  DomainState state = sample();
+  SUBCASE("of a PVH domain") {}
+  SUBCASE("of an HVM domain") { state.devices.assign(500, std::byte{3}); }
+  std::vector<std::byte> bytes;
+  encode(state, bytes);
   for (std::size_t size = 0; size < bytes.size(); ++size)
     CHECK_FALSE(decode(std::span(bytes).first(size)));
   bytes.push_back(std::byte{0});
@@ -88,14 +105,33 @@ TEST_CASE("a shape comes back as it was, and is refused when anything of it is m
   const auto back = shape_from_json(json);
   REQUIRE(back);
   CHECK(*back == sample_shape());
-  for (const char* key : {"\"xen\"", "\"name\"", "\"uuid\"", "\"vcpus\"", "\"max_pages\"",
-                          "\"cpuid\"", "\"vifs\"", "\"nodes\"", "\"cooperative\""}) {
+  for (const char* key :
+       {"\"xen\"", "\"name\"", "\"uuid\"", "\"vcpus\"", "\"max_pages\"", "\"cpuid\"", "\"vifs\"",
+        "\"nodes\"", "\"cooperative\"", "\"keyboard\"", "\"emulated\""}) {
     std::string without = json;
     without.replace(without.find(key), 2, "\"_");
     CHECK_FALSE(shape_from_json(without));
   }
   CHECK_FALSE(shape_from_json("{"));
   CHECK_FALSE(shape_from_json("[]"));
+}
+
+TEST_CASE("a shape carries its device model, and a peer's is looked at") {
+  Shape shape = sample_shape();
+  shape.keyboard = true;
+  shape.device_model = {"7.2.22 (Debian)",
+                        {{"-no-shutdown", ""}, {"-m", "192"}, {"-machine", "xenfv"}},
+                        {{0, "e1000", "00:16:3e:00:00:01"}}};
+  const auto back = shape_from_json(to_json(shape));
+  REQUIRE(back);
+  CHECK(*back == shape);
+  CHECK(back->stop_way() == StopWay::asked);
+  shape.cooperative = false;
+  CHECK(shape.stop_way() == StopWay::suspended);
+  shape.device_model->options.push_back({"-chroot", "/"});
+  CHECK_FALSE(shape_from_json(to_json(shape)));
+  shape.device_model.reset();
+  CHECK(shape.stop_way() == StopWay::paused);
 }
 
 TEST_CASE("a peer's paths stay below the domain's folder") {

@@ -24,6 +24,20 @@ std::shared_ptr<FakeHost> host_with_guest() {
   return host;
 }
 
+enum class Kind { pvh, hvm, hvm_bare };  // The last has no drivers for Xen.
+
+std::shared_ptr<FakeHost> host_with(Kind kind) {
+  if (kind == Kind::pvh) return host_with_guest();
+  auto host = std::make_shared<FakeHost>();
+  const DomId id = host->add_hvm_guest(kName);
+  if (kind == Kind::hvm_bare) {
+    host->domains[id].params[kParamCallbackIrq] = 0;
+    host->domains[id].obedient = false;
+    host->interfaces = {emulated_interface(id, 0)};
+  }
+  return host;
+}
+
 void copy_memory(const GuestInfo& from, const GuestInfo& to) {
   for (std::size_t i = 0; i < from.memory.size(); ++i)
     std::memcpy(to.memory[i].bytes.data(), from.memory[i].bytes.data(),
@@ -43,6 +57,15 @@ Status take_epoch(Guest& guest, PageSet& pages, std::vector<std::byte>& state) {
   }
   FT_TRY(status);
   return guest.fetch_state(state);
+}
+
+// Of a primary, which stays paused.
+std::vector<std::byte> state_of(Guest& primary) {
+  std::vector<std::byte> state;
+  REQUIRE(primary.pause().ok());
+  REQUIRE(primary.save_state().ok());
+  REQUIRE(primary.fetch_state(state).ok());
+  return state;
 }
 
 Status protect_once(FakeHost& host) {
@@ -162,7 +185,6 @@ TEST_CASE("a changed memory map ends the protection, and the guest runs on") {
 TEST_CASE("everything that is in the way is said at once") {
   const auto host = host_with_guest();
   host->version = {4, 30, "4.30.0"};
-  host->domains[1].info.emulation = 0x1ff;
   host->store["/local/domain/1/device/pci/0/backend"] = "x";
   host->store["/local/domain/1/device/vtpm/0/backend"] = "x";
   host->store["/local/domain/1/memory/target"] = "512";
@@ -173,8 +195,8 @@ TEST_CASE("everything that is in the way is said at once") {
   REQUIRE_FALSE(guest);
   CHECK(guest.error().code() == Code::unsupported);
   const std::string& why = guest.error().message();
-  for (const char* reason : {"Xen 4.30.0", "HVM guest", "PCI", "TPM", "ballooned", "writable disk",
-                             "vif-route", "driver domain"})
+  for (const char* reason :
+       {"Xen 4.30.0", "PCI", "TPM", "ballooned", "writable disk", "vif-route", "driver domain"})
     CHECK_MESSAGE(why.find(reason) != std::string::npos, reason, " in: ", why);
   CHECK(host->domains[1].runs());
 }
@@ -264,10 +286,7 @@ TEST_CASE("a standby is warm, continues the guest, and is known by its name then
   CHECK(second->joined == std::vector<std::string>{"vif1.0 xenbr0"});
 
   first->write_page(1, 120, 42);
-  REQUIRE((*primary)->pause().ok());
-  REQUIRE((*primary)->save_state().ok());
-  std::vector<std::byte> state;
-  REQUIRE((*primary)->fetch_state(state).ok());
+  const auto state = state_of(**primary);
   copy_memory((*primary)->info(), (*standby)->info());
   CHECK((*standby)->probe_state(state).ok());
   test::NowForTrial moment(state);
@@ -321,10 +340,7 @@ TEST_CASE("a trial without memory for it says how much is missing") {
   auto primary = XenGuest::attach(kName, host->options());
   auto standby = XenGuest::build_standby((*primary)->info(), host->options());
   REQUIRE(standby);
-  REQUIRE((*primary)->pause().ok());
-  REQUIRE((*primary)->save_state().ok());
-  std::vector<std::byte> state;
-  REQUIRE((*primary)->fetch_state(state).ok());
+  const auto state = state_of(**primary);
   host->free_bytes = 1 << 20;
   test::NowForTrial moment(state);
   const Status trial = (*standby)->trial_run(moment);
@@ -332,10 +348,120 @@ TEST_CASE("a trial without memory for it says how much is missing") {
   CHECK(trial.message().find("1 MiB free") != std::string::npos);
 }
 
+// --- HVM ----------------------------------------------------------------------------------------
+
+TEST_CASE("an HVM guest's device model stands still for its state, and reports what it writes") {
+  for (const Kind kind : {Kind::hvm, Kind::hvm_bare}) {
+    const auto host = host_with(kind);
+    auto guest = XenGuest::attach(kName, host->options());
+    REQUIRE_MESSAGE(guest, guest.error().to_string());
+    const bool bare = kind == Kind::hvm_bare;
+    CHECK((*guest)->info().cooperative == !bare);
+    CHECK((*guest)->interfaces().size() == (bare ? 2 : 1));
+    REQUIRE((*guest)->start_tracking().ok());
+    CHECK(host->models[1].logs);
+    REQUIRE((*guest)->pause().ok());
+    CHECK(host->domains[1].info.shutdown);
+    CHECK_FALSE(host->models[1].runs);
+    PageSet pages;
+    REQUIRE((*guest)->take_written(pages).ok());
+    CHECK(pages.contains(PageNo{130}));  // The keyboard's ring.
+    REQUIRE((*guest)->save_state().ok());
+    REQUIRE((*guest)->resume().ok());
+    CHECK(host->domains[1].runs());
+    CHECK(host->models[1].runs);
+    (*guest)->stop_tracking();
+    CHECK_FALSE(host->models[1].logs);
+    guest->reset();
+    CHECK(host->models[1].runs);
+  }
+}
+
+TEST_CASE("a guest that waits for a device model which does not answer is not captured") {
+  const auto host = host_with(Kind::hvm_bare);
+  auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE(guest);
+  host->models[1].runs = false;
+  const Status paused = (*guest)->pause();
+  CHECK(paused.code() == Code::timeout);
+  CHECK(paused.message().find("device model") != std::string::npos);
+  CHECK(host->domains[1].runs());
+}
+
+TEST_CASE("an HVM standby has a device model that waits, and that continues the guest") {
+  for (const Kind kind : {Kind::hvm, Kind::hvm_bare}) {
+    const auto first = host_with(kind);
+    const auto second = std::make_shared<FakeHost>();
+    auto primary = XenGuest::attach(kName, first->options());
+    REQUIRE(primary);
+    auto standby = XenGuest::build_standby((*primary)->info(), second->options());
+    REQUIRE_MESSAGE(standby, standby.error().to_string());
+    const DomId id = (*standby)->domain();
+    CHECK((*standby)->accepts((*primary)->info()).ok());
+    CHECK(second->models[id].waits);
+    CHECK(second->models.size() == 2);  // The other one is to be thrown away.
+    CHECK(second->joined.size() == (kind == Kind::hvm_bare ? 2 : 1));
+    const auto state = state_of(**primary);
+    copy_memory((*primary)->info(), (*standby)->info());
+    CHECK((*standby)->probe_state(state).ok());
+    CHECK((*standby)->probe_state(state).ok());
+    test::NowForTrial moment(state);
+    CHECK((*standby)->trial_run(moment).ok());
+    CHECK(second->domains.size() == 1);
+    CHECK(second->models.size() == 1);
+    CHECK(second->models[id].waits);
+    REQUIRE((*standby)->load_state(state).ok());
+    REQUIRE((*standby)->activate().ok());
+    CHECK(second->domains[id].runs());
+    CHECK(second->models[id].runs);
+    CHECK(second->models[id].state == first->models[1].state);
+    CHECK(second->store["/local/domain/" + std::to_string(id) + "/image/device-model-pid"] ==
+          std::to_string(100 + id));
+    CHECK((*standby)->start_tracking().ok());
+    CHECK(second->models[id].logs);
+    standby->reset();
+    CHECK(second->domains[id].runs());
+    CHECK(second->models[id].runs);
+  }
+}
+
+TEST_CASE("what of a device model cannot be remade is refused with the rest") {
+  const auto host = host_with(Kind::hvm);
+  host->arguments.insert(host->arguments.end(), {"-vga", "std", "-usb", "-device", "usb-tablet",
+                                                 "-drive", "file=/disk,if=ide", "-vnc", "none"});
+  host->store["/local/domain/1/device/pci/0/backend"] = "x";
+  const auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE_FALSE(guest);
+  for (const char* reason : {"-vga std", "-usb", "usb-tablet", "-drive", "PCI"})
+    CHECK_MESSAGE(guest.error().message().find(reason) != std::string::npos, reason);
+  CHECK(guest.error().message().find("-vnc") == std::string::npos);
+}
+
+TEST_CASE("a state without its device model's is refused, and so is one too many") {
+  const auto hvm = host_with(Kind::hvm), pvh = host_with(Kind::pvh);
+  for (const bool with : {true, false}) {
+    auto primary = XenGuest::attach(kName, (with ? hvm : pvh)->options());
+    REQUIRE(primary);
+    auto other = XenGuest::attach(kName, (with ? pvh : hvm)->options());
+    REQUIRE(other);
+    const auto state = state_of(**primary);
+    const auto backup = std::make_shared<FakeHost>();
+    auto standby = XenGuest::build_standby((*other)->info(), backup->options());
+    REQUIRE(standby);
+    CHECK((*standby)->probe_state(state).code() == Code::corrupt);
+  }
+}
+
+// --- each call fails --------------------------------------------------------------------------
+
 TEST_CASE("each call fails once, at every position: the guest is left running") {
+  Kind kind{};
+  SUBCASE("PVH") { kind = Kind::pvh; }
+  SUBCASE("HVM") { kind = Kind::hvm; }
+  SUBCASE("HVM without drivers for Xen") { kind = Kind::hvm_bare; }
   int positions = 0;
   for (;; ++positions) {
-    const auto host = host_with_guest();
+    const auto host = host_with(kind);
     host->fail_call(positions);
     const Status status = protect_once(*host);
     if (!host->failed()) {
@@ -345,6 +471,7 @@ TEST_CASE("each call fails once, at every position: the guest is left running") 
     CAPTURE(positions);
     CAPTURE(status.to_string());
     CHECK(host->domains[1].runs());
+    if (kind != Kind::pvh) CHECK(host->models[1].runs);
     if (!status.ok()) CHECK(status.message().find("injected") != std::string::npos);
   }
   MESSAGE(positions, " calls failed in turn");
@@ -352,13 +479,13 @@ TEST_CASE("each call fails once, at every position: the guest is left running") 
 }
 
 TEST_CASE("each call fails once on the backup: it runs when that was said, and never else") {
-  const auto first = host_with_guest();
+  Kind kind{};
+  SUBCASE("PVH") { kind = Kind::pvh; }
+  SUBCASE("HVM") { kind = Kind::hvm; }
+  const auto first = host_with(kind);
   auto primary = XenGuest::attach(kName, first->options());
   REQUIRE(primary);
-  REQUIRE((*primary)->pause().ok());
-  REQUIRE((*primary)->save_state().ok());
-  std::vector<std::byte> state;
-  REQUIRE((*primary)->fetch_state(state).ok());
+  const auto state = state_of(**primary);
   const GuestInfo info = (*primary)->info();
   int positions = 0;
   for (;; ++positions) {
@@ -380,6 +507,7 @@ TEST_CASE("each call fails once on the backup: it runs when that was said, and n
     CHECK(running == (status.ok() ? 1 : 0));
     CHECK(ever == running);
     CHECK(host->domains.size() == running);
+    CHECK(host->models.size() == (kind == Kind::pvh ? 0 : running));
     if (!status.ok()) CHECK(status.message().find("injected") != std::string::npos);
     if (!host->failed()) break;
   }
