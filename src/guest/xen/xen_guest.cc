@@ -161,6 +161,7 @@ Xen::~Xen() {
 }
 
 void Xen::go_on_at_last() {
+  if (intentions_.destroying) return;
   if (parts_.model) (void)parts_.model->go_on();
   (void)suspender_.go_on();
   if (suspends()) (void)Suspender::tell_store(calls(), parts_.domain);
@@ -312,6 +313,7 @@ Status Xen::check_memory(std::uint64_t total_pages) {
 
 Status Xen::resume() {
   if (!paused_) return Status(Code::internal, "resume: libft has not paused this domain");
+  if (intentions_.destroying) return Status(Code::guest_gone, "resume: libft destroyed the domain");
   // A device model that does not go on is no reason to leave the domain suspended.
   const Status model = parts_.model ? parts_.model->go_on() : Status();
   if (stopped_by_us_) {

@@ -89,6 +89,7 @@ class FakeCalls final : public XenCalls {
     FT_DOMAIN(domain);
     ::close(d.memory);
     host_->domains.erase(domain);
+    host_->destroyed.insert(domain);
     return {};
   }
   Status pause(DomId domain) override {
@@ -116,6 +117,7 @@ class FakeCalls final : public XenCalls {
   }
   Status resume(DomId domain) override {
     FT_CALL("resume");
+    host_->panics += host_->destroyed.contains(domain);
     FT_DOMAIN(domain);
     if (!d.info.shutdown || d.info.reason != kShutdownSuspend) return Status(Code::io, "EINVAL");
     d.info.shutdown = false;

@@ -69,6 +69,8 @@ class FakeHost : public std::enable_shared_from_this<FakeHost> {
   XenVersion version{4, 17, "4.17.7"};
   std::uint64_t free_bytes = 1u << 30;
   std::vector<std::string> joined, announced;
+  std::set<DomId> destroyed;
+  int panics = 0;  // Xen 4.17 falls over the vCPUs of a dying domain that is resumed.
 
  private:
   friend class FakeCalls;

@@ -270,6 +270,18 @@ TEST_CASE("a guest that ended is not asked, and not set running") {
   CHECK(host->domains[1].info.shutdown);
 }
 
+TEST_CASE("a guest that was handed over is destroyed as it stands, and never set running") {
+  const auto host = host_with_guest();
+  auto primary = XenGuest::attach(kName, host->options());
+  REQUIRE(primary);
+  REQUIRE((*primary)->pause().ok());
+  (*primary)->destroy();
+  CHECK(host->domains.empty());
+  CHECK_FALSE((*primary)->resume().ok());
+  primary->reset();
+  CHECK(host->panics == 0);
+}
+
 TEST_CASE("a standby is warm, continues the guest, and is known by its name then") {
   const auto first = host_with_guest();
   const auto second = std::make_shared<FakeHost>();
