@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "core.h"
+
+#include <algorithm>
+
+namespace libft::machine {
+
+Core::Core(Memory& memory, const Bus& bus, Clock clock, bool has_firmware)
+    : memory_(memory), bus_(bus), clock_(clock), has_firmware_(has_firmware) {
+  // The labels of run() are known within it only.
+  [[maybe_unused]] static const Run labels_are_known = run(0, 0);
+  memory_.add_observer(*this);
+}
+
+void Core::drop_writable(const std::byte* page) {
+  for (Tlb& tlb : tlbs_) {
+    if (!tlb.used) continue;
+    for (TlbEntry& entry : tlb.write) {
+      if (entry.tag + entry.addend == reinterpret_cast<std::uint64_t>(page)) entry = {};
+    }
+  }
+}
+
+void Core::drop_writable() {
+  for (Tlb& tlb : tlbs_)
+    if (tlb.used) std::ranges::fill(tlb.write, TlbEntry{});
+}
+
+void Core::drop_all() {
+  dropped_ = true;
+  for (Tlb& tlb : tlbs_)
+    if (tlb.used) tlb = {};
+}
+
+}  // namespace libft::machine
