@@ -66,7 +66,6 @@ constexpr std::uint64_t kSstatusRead = kSie | kSpie | kSpp | kSum | kMxr | std::
 constexpr std::uint64_t kSstatusWrite = kSie | kSpie | kSpp | kSum | kMxr;
 constexpr std::uint64_t kMstatusWrite =
     kSstatusWrite | kMie | kMpie | kMpp | kMprv | kTvm | kTw | kTsr;
-constexpr std::uint64_t kSatpMode = std::uint64_t{15} << 60;
 constexpr std::uint64_t kFenceOfIo = 1;  // FIOM of menvcfg and senvcfg.
 
 bool between(unsigned number, unsigned first, unsigned last) {

@@ -319,9 +319,8 @@ all_done:
 out:
   hart.pc = pc;
   if (left < 0) left = 0;
-  const std::uint64_t executed = steps_ - static_cast<std::uint64_t>(left);
-  hart.steps += executed;
-  return {exit, executed};
+  hart.steps += steps_ - static_cast<std::uint64_t>(left);
+  return {exit, steps_ - static_cast<std::uint64_t>(left)};
 
   FT_OP(lui, x[op.rd] = static_cast<std::uint64_t>(std::int64_t{op.imm}))
   FT_OP(auipc, x[op.rd] = page_address + static_cast<std::uint64_t>(std::int64_t{op.imm}))

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// A DeterministicGuest is a Guest's second, optional facet: its execution is a function of its
+// inputs and of the exact positions at which they were delivered, so that it can be logged and
+// executed again. The machine driver implements it; no stock hypervisor can (docs/MACHINE.md says
+// what is missing). The session's thread calls it, except where a comment says otherwise.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "libft/status.h"
+#include "libft/types.h"
+
+namespace libft {
+
+// Counts what the guest's processors executed, and slept. The guest's own time is a function of it.
+using Position = Number<struct PositionTag>;
+
+// What is not determined by the guest's state.
+struct GuestInput {
+  enum class Kind : std::uint8_t {
+    frame,    // Received by the network interface.
+    console,  // Typed.
+    entropy,  // Random bytes that the guest asked for.
+  };
+  Kind kind = Kind::frame;
+  std::vector<std::byte> bytes;
+  bool operator==(const GuestInput&) const = default;
+};
+
+struct GuestOutput {
+  enum class Kind : std::uint8_t { frame, console };
+  Kind kind = Kind::frame;
+  std::span<const std::byte> bytes;  // Valid during the call.
+};
+
+class DeterministicGuest {
+ public:
+  // How far it has come. REQUIRES: paused, or loaded and not activated.
+  virtual Result<Position> position() = 0;
+
+  // Executes until exactly `until`, not before and not beyond, and pauses again; without input,
+  // except what deliver() brought. Code::guest_gone when the guest ended by itself on the way.
+  // REQUIRES: paused, or loaded and not activated; `until` is not behind it.
+  virtual Status run_until(Position until) = 0;
+
+  // Lets an input happen at the current position. The same inputs at the same positions lead to the
+  // same states; input that a device has no room for is dropped, and that too is determined.
+  // REQUIRES: as run_until().
+  virtual Status deliver(const GuestInput& input) = 0;
+
+  // Of the whole state, memory included. Equal states have equal hashes, on every host.
+  // REQUIRES: as run_until().
+  virtual Result<std::uint64_t> state_hash() = 0;
+
+  // Is told every input of a guest that runs, before it takes effect, and where. Called on the
+  // guest's own thread, in the order of positions; returns quickly. An empty sink: nobody wants to
+  // know.
+  using InputSink = std::function<void(Position, const GuestInput&)>;
+  virtual void set_input_sink(InputSink sink) = 0;
+
+  // Gets what the guest sends, with the position, instead of where it would go otherwise: during
+  // run_until(), or on the guest's own thread. An empty sink: it goes where it went.
+  using OutputSink = std::function<void(Position, const GuestOutput&)>;
+  virtual void set_output_sink(OutputSink sink) = 0;
+
+ protected:
+  ~DeterministicGuest() = default;
+};
+
+}  // namespace libft

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "machine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "base/checksum.h"
+#include "device_tree.h"
+#include "layout.h"
+
+namespace libft::machine {
+
+namespace {
+
+constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
+constexpr std::uint64_t kStateMagic = 0x3148434d5446424c;  // First word of the state.
+constexpr std::uint64_t kTreeBytesMax = 0x10000;
+constexpr std::uint64_t kMemoryMin = 4 << 20, kMemoryMax = std::uint64_t{2} << 30;
+constexpr unsigned kA0 = 10, kA1 = 11;
+
+// What firmware leaves to the supervisor: everything but its own calls.
+constexpr std::uint64_t kDelegatedExceptions = 0xb1ff, kDelegatedInterrupts = 0x222;
+constexpr std::uint64_t kCountersReadable = 7;  // cycle, time, instret
+
+Status check(const MachineOptions& options) {
+  if (options.harts < 1 || options.harts > kHartsMax)
+    return Status(Code::invalid,
+                  fmt::format("machine: {} harts; 1 to {} work", options.harts, kHartsMax));
+  if (options.memory_bytes < kMemoryMin || options.memory_bytes > kMemoryMax ||
+      options.memory_bytes % kPageBytes != 0) {
+    return Status(Code::invalid, "machine: memory is from 4 MiB to 2 GiB, in whole pages");
+  }
+  if (options.quantum == 0 || options.steps_per_tick == 0)
+    return Status(Code::invalid, "machine: the quantum and the steps a tick are at least 1");
+  return {};
+}
+
+}  // namespace
+
+void Machine::Finisher::store(std::uint64_t offset, unsigned, std::uint64_t value) {
+  if (offset != 0) return;
+  switch (value & 0xffff) {
+    case 0x3333: machine_.end(End::failed); break;
+    case 0x5555: machine_.end(End::shut_down); break;
+    case 0x7777: machine_.end(End::reset_requested); break;
+    default: break;
+  }
+}
+
+Machine::Machine(MachineOptions options, MachineSinks sinks)
+    : options_(std::move(options)),
+      sinks_(std::move(sinks)),
+      clock_{options_.steps_per_tick},
+      memory_(kMemoryBase, options_.memory_bytes),
+      clint_([this] { return clock_.ticks(now()); }),
+      uart_([this](std::byte byte) { console_put(byte); }),
+      net_(memory_, options_.mac, [this](auto frame) { sinks_.frame(frame); }),
+      entropy_(memory_, [this](std::uint32_t bytes) { sinks_.entropy_wanted(bytes); }),
+      finisher_(*this),
+      sbi_(*this) {
+  const auto virtio = [](unsigned slot) { return kVirtioBase + slot * kVirtioStride; };
+  bus_.add(kUartBase, Uart::kBytes, uart_);
+  bus_.add(kPlicBase, Plic::kBytes, plic_);
+  bus_.add(virtio(kNetSlot), VirtioMmio::kBytes, net_);
+  bus_.add(virtio(kEntropySlot), VirtioMmio::kBytes, entropy_);
+  bus_.add(kClintBase, Clint::kBytes, clint_);
+  bus_.add(kFinisherBase, kPageBytes, finisher_);
+  if (options_.disk) {
+    block_.emplace(memory_, options_.disk);
+    bus_.add(virtio(kBlockSlot), VirtioMmio::kBytes, *block_);
+  }
+  for (unsigned id = 0; id < options_.harts; ++id) {
+    cores_.push_back(
+        std::make_unique<Core>(memory_, bus_, clock_, options_.boot == Boot::supervisor));
+    cores_.back()->hart.id = id;
+    cores_.back()->hart.started = false;
+  }
+}
+
+Result<std::unique_ptr<Machine>> Machine::create_empty(MachineOptions options, MachineSinks sinks) {
+  FT_TRY(check(options));
+  if (!sinks.frame) sinks.frame = [](auto) {};
+  if (!sinks.console) sinks.console = [](auto) {};
+  if (!sinks.entropy_wanted) sinks.entropy_wanted = [](auto) {};
+  return std::unique_ptr<Machine>(new Machine(std::move(options), std::move(sinks)));
+}
+
+Result<std::unique_ptr<Machine>> Machine::create(MachineOptions options, MachineSinks sinks) {
+  FT_ASSIGN(std::unique_ptr<Machine> machine, create_empty(std::move(options), std::move(sinks)));
+  FT_TRY(machine->place_images());
+  return machine;
+}
+
+// From the top of memory: the device tree, the initial RAM disk; from the bottom: the kernel.
+Status Machine::place_images() {
+  const std::uint64_t top = kMemoryBase + options_.memory_bytes - kTreeBytesMax;
+  const std::uint64_t initrd_at = (top - options_.initrd.size()) & ~(kPageBytes - 1);
+  const std::uint64_t kernel_at =
+      kMemoryBase + (options_.boot == Boot::supervisor ? kKernelOffset : 0);
+  const std::vector<std::byte> tree = device_tree(options_, initrd_at);
+  if (tree.size() > kTreeBytesMax)
+    return Status(Code::invalid, "machine: the kernel's command line is too long");
+  if (options_.initrd.size() > options_.memory_bytes / 2 || kernel_at >= initrd_at ||
+      options_.kernel.size() > initrd_at - kernel_at) {
+    return Status(Code::invalid, fmt::format("machine: kernel and initrd do not fit into {} MiB; "
+                                             "remedy: give it more memory",
+                                             options_.memory_bytes >> 20));
+  }
+  memory_.write(kernel_at, options_.kernel);
+  memory_.write(initrd_at, options_.initrd);
+  memory_.write(top, tree);
+  const unsigned first = options_.boot == Boot::supervisor ? 1 : options_.harts;
+  for (unsigned id = 0; id < first; ++id) start_hart(id, kernel_at, top);
+  return {};
+}
+
+// As SBI 9.1 wants it: supervisor mode, no translation, no interrupts, a0 the hart, a1 the
+// argument.
+void Machine::begin_hart(Hart& hart, std::uint64_t pc, std::uint64_t opaque) {
+  const std::uint32_t id = hart.id;
+  const std::uint64_t steps = hart.steps;
+  hart = Hart{};
+  hart.id = id;
+  hart.steps = steps;
+  hart.pc = pc;
+  hart.x[kA0] = id;
+  hart.x[kA1] = opaque;
+  if (options_.boot == Boot::machine) return;
+  hart.mode = Mode::supervisor;
+  hart.medeleg = kDelegatedExceptions;
+  hart.mideleg = kDelegatedInterrupts;
+  hart.mcounteren = kCountersReadable;
+}
+
+void Machine::start_hart(unsigned id, std::uint64_t pc, std::uint64_t opaque) {
+  begin_hart(cores_[id]->hart, pc, opaque);
+  cores_[id]->reset_translations();
+}
+
+void Machine::console_put(std::byte byte) { sinks_.console(std::span(&byte, 1)); }
+
+std::uint64_t Machine::now() const { return executing_ != nullptr ? executing_->now() : position_; }
+
+// Interrupt lines are a function of the devices' state and the time.
+void Machine::update_lines() {
+  plic_.set_level(kUartSource, uart_.interrupts());
+  plic_.set_level(kNetSlot + 1, net_.interrupts());
+  plic_.set_level(kBlockSlot + 1, block_ && block_->interrupts());
+  plic_.set_level(kEntropySlot + 1, entropy_.interrupts());
+  const std::uint64_t time = clock_.ticks(position_);
+  for (unsigned id = 0; id < options_.harts; ++id) {
+    const auto line = [](bool on, unsigned number) { return on ? bit(number) : 0; };
+    cores_[id]->hart.lines = line(clint_.software(id), kMachineSoftware) |
+                             line(clint_.deadline(id) <= time, kMachineTimer) |
+                             line(sbi_.deadline(id) <= time, kSupervisorTimer) |
+                             line(plic_.interrupts(2 * id), kMachineExternal) |
+                             line(plic_.interrupts(2 * id + 1), kSupervisorExternal);
+  }
+}
+
+// The next position at which a timer expires.
+std::uint64_t Machine::event_after(std::uint64_t position) const {
+  const std::uint64_t time = clock_.ticks(position);
+  std::uint64_t first = kNever;
+  for (unsigned id = 0; id < options_.harts; ++id) {
+    for (const std::uint64_t deadline : {clint_.deadline(id), sbi_.deadline(id)})
+      if (deadline > time) first = std::min(first, deadline);
+  }
+  return first > kNever / clock_.steps_per_tick ? kNever : first * clock_.steps_per_tick;
+}
+
+bool Machine::idle() const {
+  return std::ranges::none_of(cores_, [](const auto& core) { return core->hart.runnable(); });
+}
+
+std::optional<Position> Machine::next_event() const {
+  const std::uint64_t at = event_after(position_);
+  if (at == kNever) return std::nullopt;
+  return Position{at};
+}
+
+// Gives the turn to the next hart that can use it. Without one nothing changes, so that it does not
+// matter how often, and between which inputs, somebody looked.
+bool Machine::choose_hart() {
+  if (turn_left_ > 0) return true;
+  for (unsigned i = 1; i <= options_.harts; ++i) {
+    const unsigned next = (turn_ + i) % options_.harts;
+    if (!cores_[next]->hart.runnable()) continue;
+    turn_ = next;
+    turn_left_ = options_.quantum;
+    return true;
+  }
+  return false;
+}
+
+// A turn ends with its instructions, or when its hart waits or stops; with it ends what the hart
+// reserved, so that a reservation never meets another hart's stores.
+void Machine::execute(std::uint64_t until) {
+  Core& core = *cores_[turn_];
+  const std::uint64_t steps =
+      std::min({until - position_, event_after(position_) - position_, turn_left_});
+  executing_ = &core;
+  const Run run = core.run(steps, position_);
+  executing_ = nullptr;
+  position_ += run.steps;
+  turn_left_ -= run.steps;
+  if (run.exit == Exit::firmware_call) sbi_.call(core.hart);
+  if (!core.hart.started || core.hart.waiting) turn_left_ = 0;
+  if (turn_left_ == 0) core.hart.reserved = false;
+}
+
+void Machine::run(Position until, WhenIdle when_idle) {
+  while (position_ < until.value && end_ == End::running) {
+    update_lines();
+    if (choose_hart()) {
+      execute(until.value);
+    } else {
+      if (when_idle == WhenIdle::stop) return;
+      position_ = std::min(until.value, event_after(position_));
+    }
+  }
+}
+
+void Machine::deliver(const GuestInput& input) {
+  switch (input.kind) {
+    case GuestInput::Kind::frame: net_.receive(input.bytes); break;
+    case GuestInput::Kind::console: uart_.receive(input.bytes); break;
+    case GuestInput::Kind::entropy: entropy_.receive(input.bytes); break;
+  }
+}
+
+namespace {
+
+void archive_hart(Archive& a, Hart& h) {
+  for (std::size_t i = 1; i < 32; ++i) a.field(h.x[i]);
+  a.field(h.pc);
+  std::uint8_t mode = static_cast<std::uint8_t>(h.mode);
+  a.field(mode);
+  h.mode = mode == 0 ? Mode::user : mode == 1 ? Mode::supervisor : Mode::machine;
+  for (std::uint64_t* field : {&h.mstatus,      &h.medeleg,
+                               &h.mideleg,      &h.mie,
+                               &h.pending,      &h.mtvec,
+                               &h.mcounteren,   &h.mcountinhibit,
+                               &h.mscratch,     &h.mepc,
+                               &h.mcause,       &h.mtval,
+                               &h.menvcfg,      &h.stvec,
+                               &h.scounteren,   &h.sscratch,
+                               &h.sepc,         &h.scause,
+                               &h.stval,        &h.satp,
+                               &h.senvcfg,      &h.steps,
+                               &h.cycle_offset, &h.instret_offset,
+                               &h.reservation,  &h.reserved_physical}) {
+    a.field(*field);
+  }
+  a.field(h.reserved), a.field(h.started), a.field(h.waiting);
+}
+
+}  // namespace
+
+void Machine::archive(Archive& a) {
+  a.field(position_), a.field(turn_), a.field(turn_left_);
+  a.field(end_, End::failed);
+  for (const std::unique_ptr<Core>& core : cores_) archive_hart(a, core->hart);
+  clint_.archive(a), plic_.archive(a), uart_.archive(a), sbi_.archive(a);
+  net_.archive(a), entropy_.archive(a);
+  if (block_) block_->archive(a);
+}
+
+void Machine::save(std::vector<std::byte>& state) {
+  state.clear();
+  base::ByteAppender header(state);
+  header.write(kStateMagic);
+  header.write(std::uint64_t{0});  // The checksum of what follows.
+  Archive a(state);
+  archive(a);
+  base::store_le(state.data() + 8, base::checksum(std::span(state).subspan(16)));
+}
+
+// The state is read over the machine's own, which is kept for the case that it is not one.
+Status Machine::load(std::span<const std::byte> state) {
+  if (state.size() < 16 || base::load_le<std::uint64_t>(state.data()) != kStateMagic ||
+      base::load_le<std::uint64_t>(state.data() + 8) != base::checksum(state.subspan(16))) {
+    return Status(Code::corrupt, "machine's state: it is damaged, or another thing");
+  }
+  std::vector<std::byte> before;
+  save(before);
+  Archive a(state.subspan(16));
+  archive(a);
+  if (!a.done() || turn_ >= options_.harts) {
+    Archive back(std::span<const std::byte>(before).subspan(16));
+    archive(back);
+    return Status(Code::corrupt, "machine's state: it is of another machine");
+  }
+  memory_.forget();
+  update_lines();
+  return {};
+}
+
+std::uint64_t Machine::state_hash() {
+  std::vector<std::byte> state;
+  save(state);
+  std::array<std::byte, 8> memory_hash;
+  base::store_le(memory_hash.data(), memory_.hash());
+  return base::checksum(memory_hash, state);
+}
+
+}  // namespace libft::machine

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "virtio_devices.h"
+
+#include <algorithm>
+
+namespace libft::machine {
+
+namespace {
+
+constexpr std::uint32_t kNetId = 1, kBlockId = 2, kEntropyId = 4;
+constexpr std::uint64_t kNetMac = std::uint64_t{1} << 5, kBlockReadOnly = std::uint64_t{1} << 5;
+constexpr std::size_t kNetHeaderBytes = 12;  // 5.1.6, with num_buffers.
+constexpr std::size_t kNumBuffersAt = 10;
+constexpr std::uint32_t kReceiveQueue = 0, kTransmitQueue = 1;
+
+constexpr std::size_t kSectorBytes = 512, kBlockHeaderBytes = 16;
+constexpr std::uint32_t kBlockIn = 0, kBlockFlush = 4, kBlockGetId = 8;
+constexpr std::byte kBlockOk{0}, kBlockFailed{1}, kBlockUnsupported{2};
+
+}  // namespace
+
+VirtioNet::VirtioNet(Memory& memory, std::array<std::uint8_t, 6> mac,
+                     std::function<void(std::span<const std::byte>)> send)
+    : VirtioMmio(memory, kNetId, kNetMac), config_(), send_(std::move(send)) {
+  std::ranges::transform(mac, config_.begin(), [](std::uint8_t byte) { return std::byte{byte}; });
+}
+
+bool VirtioNet::receive(std::span<const std::byte> frame) {
+  if (!driver_ready() || frame.size() > kFrameBytesMax || backlog_.size() >= kBacklogMax)
+    return false;
+  backlog_.emplace_back(frame.begin(), frame.end());
+  deliver();
+  return true;
+}
+
+void VirtioNet::serve(std::uint32_t queue) {
+  if (queue == kTransmitQueue) transmit();
+  if (queue == kReceiveQueue) deliver();
+}
+
+void VirtioNet::deliver() {
+  VirtioQueue& receiving = queue(kReceiveQueue);
+  while (!backlog_.empty()) {
+    const auto chain = receiving.take(memory());
+    if (!chain) return;
+    std::vector<std::byte> packet(kNetHeaderBytes);
+    packet[kNumBuffersAt] = std::byte{1};
+    packet.insert(packet.end(), backlog_.front().begin(), backlog_.front().end());
+    backlog_.pop_front();
+    finish(receiving, *chain, VirtioQueue::scatter(memory(), chain->writable, packet));
+  }
+}
+
+void VirtioNet::transmit() {
+  VirtioQueue& sending = queue(kTransmitQueue);
+  while (const auto chain = sending.take(memory())) {
+    const std::vector<std::byte> packet = VirtioQueue::gather(memory(), chain->readable);
+    finish(sending, *chain, 0);
+    if (packet.size() > kNetHeaderBytes) send_(std::span(packet).subspan(kNetHeaderBytes));
+  }
+}
+
+void VirtioNet::archive_device(Archive& a) {
+  backlog_.resize(a.size(backlog_.size(), kBacklogMax));
+  for (std::vector<std::byte>& frame : backlog_) a.field(frame, kFrameBytesMax);
+}
+
+VirtioBlock::VirtioBlock(Memory& memory, std::shared_ptr<const std::vector<std::byte>> image)
+    : VirtioMmio(memory, kBlockId, kBlockReadOnly), image_(std::move(image)) {
+  base::store_le<std::uint64_t>(config_.data(), image_->size() / kSectorBytes);
+}
+
+void VirtioBlock::serve(std::uint32_t index) {
+  if (index != 0) return;
+  while (const auto chain = queue(0).take(memory())) answer(*chain);
+}
+
+// The header says what is wanted; the last writable byte takes the status (5.2.6).
+void VirtioBlock::answer(const VirtioQueue::Chain& chain) {
+  const std::vector<std::byte> request = VirtioQueue::gather(memory(), chain.readable);
+  const std::uint32_t room = chain.writable_bytes();
+  if (request.size() < kBlockHeaderBytes || room == 0) return finish(queue(0), chain, 0);
+  std::vector<std::byte> answer(room);
+  std::byte& status = answer.back();
+  const auto kind = base::load_le<std::uint32_t>(request.data());
+  const auto sector = base::load_le<std::uint64_t>(request.data() + 8);
+  const std::uint64_t sectors = image_->size() / kSectorBytes, bytes = room - 1;
+  status = kBlockOk;
+  if (kind == kBlockIn) {
+    if (sector > sectors || bytes > (sectors - sector) * kSectorBytes) {
+      status = kBlockFailed;
+    } else {
+      std::copy_n(image_->begin() + static_cast<std::ptrdiff_t>(sector * kSectorBytes), bytes,
+                  answer.begin());
+    }
+  } else if (kind != kBlockFlush && kind != kBlockGetId) {
+    status = kBlockUnsupported;
+  }
+  finish(queue(0), chain, VirtioQueue::scatter(memory(), chain.writable, answer));
+}
+
+VirtioEntropy::VirtioEntropy(Memory& memory, std::function<void(std::uint32_t)> want)
+    : VirtioMmio(memory, kEntropyId, 0), want_(std::move(want)) {}
+
+// One request is answered at a time, each with its own bytes.
+void VirtioEntropy::serve(std::uint32_t index) {
+  if (index != 0 || wanted_ != 0 || !queue(0).has_chain(memory())) return;
+  VirtioQueue look = queue(0);
+  if (const auto chain = look.take(memory())) wanted_ = chain->writable_bytes();
+  if (wanted_ != 0) want_(wanted_);
+}
+
+void VirtioEntropy::receive(std::span<const std::byte> bytes) {
+  if (!driver_ready() || wanted_ == 0) return;
+  wanted_ = 0;
+  const auto chain = queue(0).take(memory());
+  if (!chain) return;
+  finish(queue(0), *chain, VirtioQueue::scatter(memory(), chain->writable, bytes));
+  serve(0);
+}
+
+}  // namespace libft::machine

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The machine's virtio devices (virtio 1.2, chapter 5): a network interface, a read-only disk, a
+// source of entropy. What comes from outside (frames, random bytes) enters by a call, at a
+// position; the disk's contents never change, so they are no input.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+
+#include "virtio_mmio.h"
+
+namespace libft::machine {
+
+class VirtioNet final : public VirtioMmio {
+ public:
+  static constexpr std::uint32_t kFrameBytesMax = 65536;
+  static constexpr std::uint32_t kBacklogMax = 256;  // Frames for a driver that is busy.
+
+  VirtioNet(Memory& memory, std::array<std::uint8_t, 6> mac,
+            std::function<void(std::span<const std::byte>)> send);
+  // False: dropped, because the driver is not there or the backlog is full.
+  bool receive(std::span<const std::byte> frame);
+
+ private:
+  void serve(std::uint32_t queue) override;
+  void reset_device() override { backlog_.clear(); }
+  void archive_device(Archive& a) override;
+  std::span<const std::byte> config() const override { return config_; }
+  void deliver();
+  void transmit();
+
+  std::array<std::byte, 6> config_;
+  std::function<void(std::span<const std::byte>)> send_;
+  std::deque<std::vector<std::byte>> backlog_;
+};
+
+class VirtioBlock final : public VirtioMmio {
+ public:
+  // Whole sectors of 512 bytes count.
+  VirtioBlock(Memory& memory, std::shared_ptr<const std::vector<std::byte>> image);
+
+ private:
+  void serve(std::uint32_t queue) override;
+  void reset_device() override {}
+  void archive_device(Archive&) override {}
+  std::span<const std::byte> config() const override { return config_; }
+  void answer(const VirtioQueue::Chain& chain);
+
+  std::shared_ptr<const std::vector<std::byte>> image_;
+  std::array<std::byte, 8> config_{};
+};
+
+class VirtioEntropy final : public VirtioMmio {
+ public:
+  // `want` is told how many bytes the guest waits for; receive() brings them.
+  VirtioEntropy(Memory& memory, std::function<void(std::uint32_t)> want);
+  void receive(std::span<const std::byte> bytes);
+  std::uint32_t wanted() { return wanted_; }
+
+ private:
+  void serve(std::uint32_t queue) override;
+  void reset_device() override { wanted_ = 0; }
+  void archive_device(Archive& a) override { a.field(wanted_); }
+  std::span<const std::byte> config() const override { return {}; }
+
+  std::function<void(std::uint32_t)> want_;
+  std::uint32_t wanted_ = 0;
+};
+
+}  // namespace libft::machine
