@@ -42,7 +42,8 @@ class Machine final : private SbiHost {
 
   const MachineOptions& options() const { return options_; }
   Memory& memory() { return memory_; }
-  Position position() const { return Position{position_}; }
+  // From a sink: of the instruction that made the output.
+  Position position() const { return Position{now()}; }
   End ended() const { return end_; }
 
   // Executes until exactly `until`, or until the machine has ended; with WhenIdle::stop also until
@@ -54,6 +55,9 @@ class Machine final : private SbiHost {
 
   // At the current position. Input that the guest is not ready for is dropped, as by a real device.
   void deliver(const GuestInput& input);
+
+  // How many random bytes the guest waits for; 0: it does not.
+  std::uint32_t entropy_wanted() const { return entropy_.wanted(); }
 
   // Everything but memory; equal states are equal bytes.
   void save(std::vector<std::byte>& state);

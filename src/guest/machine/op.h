@@ -13,16 +13,16 @@ namespace libft::machine {
 #define FT_MACHINE_OPERATIONS(X)                                                                   \
   X(lui)                                                                                           \
   X(auipc)                                                                                         \
-  X(jal_near) X(jal_far) X(jalr) X(beq_near) X(bne_near) X(blt_near) X(bge_near) X(bltu_near)      \
-      X(bgeu_near) X(beq_far) X(bne_far) X(blt_far) X(bge_far) X(bltu_far) X(bgeu_far) X(lb) X(lh) \
-          X(lw) X(ld) X(lbu) X(lhu) X(lwu) X(sb) X(sh) X(sw) X(sd) X(addi) X(slti) X(sltiu)        \
-              X(xori) X(ori) X(andi) X(slli) X(srli) X(srai) X(add) X(sub) X(sll) X(slt) X(sltu)   \
-                  X(xor_) X(srl) X(sra) X(or_) X(and_) X(addiw) X(slliw) X(srliw) X(sraiw) X(addw) \
-                      X(subw) X(sllw) X(srlw) X(sraw) X(mul) X(mulh) X(mulhsu) X(mulhu) X(div)     \
-                          X(divu) X(rem) X(remu) X(mulw) X(divw) X(divuw) X(remw) X(remuw) X(lr_w) \
-                              X(lr_d) X(sc_w) X(sc_d) X(amo_w) X(amo_d) X(fence) X(fence_i)        \
-                                  X(sfence_vma) X(csr) X(ecall) X(ebreak) X(sret) X(mret) X(wfi)   \
-                                      X(illegal)
+  X(jal_near)                                                                                      \
+  X(jal_far) X(jalr) X(beq_near) X(bne_near) X(blt_near) X(bge_near) X(bltu_near) X(bgeu_near)     \
+      X(beq_far) X(bne_far) X(blt_far) X(bge_far) X(bltu_far) X(bgeu_far) X(lb) X(lh) X(lw) X(ld)  \
+          X(lbu) X(lhu) X(lwu) X(sb) X(sh) X(sw) X(sd) X(addi) X(slti) X(sltiu) X(xori) X(ori)     \
+              X(andi) X(slli) X(srli) X(srai) X(add) X(sub) X(sll) X(slt) X(sltu) X(xor_) X(srl)   \
+                  X(sra) X(or_) X(and_) X(addiw) X(slliw) X(srliw) X(sraiw) X(addw) X(subw)        \
+                      X(sllw) X(srlw) X(sraw) X(mul) X(mulh) X(mulhsu) X(mulhu) X(div) X(divu)     \
+                          X(rem) X(remu) X(mulw) X(divw) X(divuw) X(remw) X(remuw) X(lr_w) X(lr_d) \
+                              X(sc_w) X(sc_d) X(amo_w) X(amo_d) X(fence) X(fence_i) X(sfence_vma)  \
+                                  X(csr) X(ecall) X(ebreak) X(sret) X(mret) X(wfi) X(illegal)
 
 enum class Operation : std::uint8_t {
 #define FT_MACHINE_NAME(name) name,

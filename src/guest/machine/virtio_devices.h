@@ -56,7 +56,7 @@ class VirtioEntropy final : public VirtioMmio {
   // `want` is told how many bytes the guest waits for; receive() brings them.
   VirtioEntropy(Memory& memory, std::function<void(std::uint32_t)> want);
   void receive(std::span<const std::byte> bytes);
-  std::uint32_t wanted() { return wanted_; }
+  std::uint32_t wanted() const { return wanted_; }
 
  private:
   void serve(std::uint32_t queue) override;
