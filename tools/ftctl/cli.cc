@@ -192,7 +192,8 @@ Status apply_given(const Arguments& arguments, Settings& settings) {
 }
 
 bool is_spec(const std::string& guest) {
-  return guest.starts_with("qemu:") || guest.starts_with("xen:") || guest.starts_with("memory:");
+  return guest.starts_with("qemu:") || guest.starts_with("xen:") || guest.starts_with("memory:") ||
+         guest.starts_with("machine:");
 }
 
 }  // namespace

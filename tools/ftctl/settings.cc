@@ -18,7 +18,7 @@ namespace {
 using S = Settings;
 const Key kKeys[] = {
     {"guest", &S::guest,
-     "The guest: qemu:FILE.json, qemu:pid=N,qmp=PATH, xen:NAME or memory:mib=N"},
+     "The guest: qemu:FILE.json, qemu:pid=N,qmp=PATH, xen:NAME, machine:IMAGE or memory:mib=N"},
     {"name", &S::name, "The guest's name, the same on both hosts: 1 to 64 of A-Z a-z 0-9 . _ -"},
     {"host", &S::host, "This host's name in records and logs (default: the system's)"},
     {"listen", &S::listen, "Where backups connect: tcp:ADDRESS:PORT or unix:PATH"},

@@ -18,7 +18,8 @@ namespace libft::ftctl {
 using Json = nlohmann::json;
 
 struct Settings {
-  std::string guest;  // "qemu:FILE.json", "qemu:pid=N,qmp=PATH", "xen:NAME", "memory:mib=N"
+  // "qemu:FILE.json", "qemu:pid=N,qmp=PATH", "xen:NAME", "machine:IMAGE", "memory:mib=N"
+  std::string guest;
   std::string name;
   std::string host;  // This host's name; empty: what the system says.
   std::string listen = "tcp:0.0.0.0:7070";

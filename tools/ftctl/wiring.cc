@@ -25,6 +25,7 @@
 #include "report.h"
 #include "session/dialler.h"
 #include "transport/transports.h"
+#include "wiring_machine.h"
 #include "wiring_memory.h"
 #include "wiring_qemu.h"
 #include "wiring_xen.h"
@@ -145,6 +146,8 @@ Result<Replica> RealHost::remember(const GuestId& guest, Result<OpenedXen> opene
 Result<Replica> RealHost::open_guest(const Settings& settings, const GuestId& guest,
                                      const GuestSource& source) {
   if (is_memory_guest(source.spec)) return open_memory_guest(source.spec);
+  if (is_machine_guest(source.spec))
+    return open_machine(settings, source.spec, this->guard(guest), log_);
   if (is_xen_guest(source.spec)) {
     return remember(guest, open_xen(settings, guest, source, this->guard(guest), log_));
   }
@@ -154,6 +157,8 @@ Result<Replica> RealHost::open_guest(const Settings& settings, const GuestId& gu
 Result<Replica> RealHost::open_standby(const Settings& settings, const GuestId& guest,
                                        const GuestInfo& primary) {
   if (primary.driver == "memory") return open_memory_standby(primary);
+  if (primary.driver == "machine")
+    return open_machine_standby(settings, primary, this->guard(guest), log_);
   if (primary.driver == "xen") {
     return remember(guest, open_xen_standby(settings, guest, primary, this->guard(guest), log_));
   }
@@ -239,8 +244,8 @@ Result<SessionParts> RealHost::parts(const Settings& settings, const GuestId& gu
 
 Status RealHost::wire_backup(SessionParts& parts, const Settings& settings, const GuestId& guest) {
   FT_ASSIGN(transport::Options options, transport_options(settings));
-  const auto dialler = std::make_shared<session::Dialler>(
-      settings.peer, guest, std::move(options), session_options(settings).detector);
+  const auto dialler = std::make_shared<session::Dialler>(settings.peer, guest, std::move(options),
+                                                          session_options(settings).detector);
   parts.dial = [dialler](bool another_way) { return dialler->dial(another_way); };
   parts.dial_heartbeats = [dialler](std::uint64_t token, std::uint16_t port) {
     return dialler->heartbeats(token, port);

@@ -243,8 +243,9 @@ Result<OpenedQemu> open_qemu(const Settings& settings, const GuestId& guest,
     FT_ASSIGN(const Attachment to, parse_attachment(source.spec));
     return opener.attach(to);
   }
-  return failure(with_remedy(Code::invalid, fmt::format("guest {}: not understood", source.spec),
-                             "qemu:FILE.json, qemu:pid=NUMBER,qmp=PATH or memory:mib=N"));
+  return failure(
+      with_remedy(Code::invalid, fmt::format("guest {}: not understood", source.spec),
+                  "qemu:FILE.json, qemu:pid=NUMBER,qmp=PATH, machine:IMAGE or memory:mib=N"));
 }
 
 Result<OpenedQemu> open_qemu_standby(const Settings& settings, const GuestId& guest,

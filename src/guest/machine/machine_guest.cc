@@ -8,11 +8,11 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "base/checksum.h"
 #include "layout.h"
 #include "os/poll.h"
 #include "os/random.h"
 #include "os/thread.h"
+#include "spec.h"
 
 namespace libft::machine {
 
@@ -103,12 +103,7 @@ void MachineGuest::describe() {
   info_.memory.push_back({"ram", PageNo{kMemoryBase / kPageBytes}, machine_->memory().bytes()});
   info_.tracker = "exact";
   info_.accelerator = "none";
-  info_.compatibility =
-      fmt::format(R"({{"memory_bytes":{},"harts":{},"quantum":{},"steps_per_tick":{},"boot":{},)"
-                  R"("mac":"{:02x}","disk_file":"{}","disk":"{:x}"}})",
-                  machine.memory_bytes, machine.harts, machine.quantum, machine.steps_per_tick,
-                  static_cast<int>(machine.boot), fmt::join(machine.mac, ":"), options_.disk_file,
-                  machine.disk ? base::checksum(*machine.disk) : 0);
+  info_.compatibility = compatibility_of(machine, options_.disk_file);
 }
 
 // --- its own life -------------------------------------------------------------------------------

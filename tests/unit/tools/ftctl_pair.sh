@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# ftctl_pair.sh FTCTL: protects a guest in memory with two ftctl processes on loopback, kills one,
-# sees the other take over, and the first find itself fenced; then a re-protection and an orderly end.
-ftctl=$1
+# ftctl_pair.sh FTCTL [GUEST]: protects a guest, one in memory if none is named, with two ftctl
+# processes on loopback, kills one, sees the other take over, and the first find itself fenced; then a re-protection and an orderly end.
+ftctl=$1 guest=${2:-memory:mib=16,pages=50}
 folder=$(mktemp -d) || exit 1
 mkdir "$folder/records"
 port=$((20000 + $$ % 20000))
@@ -34,7 +34,7 @@ until_code() {
 common="--name web --arbiter file:$folder/records"
 # Becomes ftctl, so that the process that is killed is the one that was started.
 start_primary() {
-  exec "$ftctl" protect memory:mib=16,pages=50 $common --host a --listen "tcp:127.0.0.1:$port" \
+  exec "$ftctl" protect "$guest" $common --host a --listen "tcp:127.0.0.1:$port" \
     --state-dir "$folder/a" --epochs-log "$folder/epochs" >>"$folder/a.log" 2>&1
 }
 start_primary & primary=$!

@@ -6,6 +6,7 @@
 
 #include <fstream>
 #include <iterator>
+#include <span>
 #include <string>
 
 #include "guest/machine/options.h"
