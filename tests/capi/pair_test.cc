@@ -3,8 +3,6 @@
 // transport of their own, answered at once, later, and on libft's threads.
 #include <doctest/doctest.h>
 
-#include <algorithm>
-
 #include "toy.h"
 
 using namespace toy;
@@ -23,15 +21,17 @@ constexpr Way kWays[] = {
     {"answered at once, over a port", Answering::at_once, Line::port},
     {"answered later, over a port", Answering::later, Line::port}};
 
-// What was seen counts up by one, except that what was seen last before a fail-over may be seen
-// again: a prefix of what the guest said was never taken back.
-bool continuous(const std::vector<std::uint64_t>& seen) {
+// What was seen counts up by one. At a fail-over some of it may be missing, which was acknowledged
+// and not yet released when the primary died; nothing is ever said a second time, or taken back.
+bool continuous(const std::vector<std::uint64_t>& seen, int failovers) {
+  int gaps = 0;
   std::uint64_t newest = 0;
   for (const std::uint64_t value : seen) {
-    if (value > newest + 1) return false;
-    newest = std::max(newest, value);
+    if (value <= newest) return false;
+    if (value != newest + 1) ++gaps;
+    newest = value;
   }
-  return true;
+  return gaps <= failovers;
 }
 
 void protect_pair(World& world, Host& a, Host& b) {
@@ -63,7 +63,7 @@ TEST_CASE("a pair in C survives a fail-over") {
       {
         const std::lock_guard lock(world.mutex);
         CHECK(b.guest->consistent());
-        CHECK(continuous(world.seen));
+        CHECK(continuous(world.seen, 1));
         CHECK(world.seen.back() > said);
       }
 
@@ -97,6 +97,8 @@ TEST_CASE("the owner's wishes come to an end, each once") {
 
       const int done = b.done;
       REQUIRE(ft_session_test_failover(b.session, b.completion(), nullptr) == FT_OK);
+      REQUIRE(drive(world, {&a, &b}, [&] { return b.done == done + 1; }));
+      CHECK_MESSAGE(b.last_status == FT_OK, b.last_text);
       REQUIRE(ft_session_switch_over(b.session, b.completion(), nullptr) == FT_OK);  // Not there.
       REQUIRE(drive(world, {&a, &b}, [&] { return b.done == done + 2; }));
       CHECK(b.last_status == FT_E_REFUSED);
@@ -112,10 +114,7 @@ TEST_CASE("the owner's wishes come to an end, each once") {
       REQUIRE(drive(world, {&a, &b}, [&] { return b.guest->counter > said + 5; }));
       const std::lock_guard lock(world.mutex);
       CHECK(b.guest->consistent());
-      CHECK(continuous(world.seen));
-      CHECK(std::adjacent_find(world.seen.begin(), world.seen.end(), [](auto x, auto y) {
-              return y != x + 1;
-            }) == world.seen.end());  // Planned: nothing is lost or repeated.
+      CHECK(continuous(world.seen, 0));  // Planned: nothing is missing.
     }
     CHECK(world.freed == world.given);
   }

@@ -36,7 +36,7 @@ struct World {
   std::vector<std::uint64_t> seen;  // By the world outside, in order.
   std::deque<std::pair<ft_op*, std::int32_t>> later;
   int fail_at = -1;  // The nth call into any port fails.
-  int calls = 0;
+  std::atomic<int> calls = 0;
   int given = 0;  // Structs with a `free` that libft was given ...
   int freed = 0;  // ... and how often a `free` was called.
   int freed_twice = 0;
