@@ -28,14 +28,28 @@ bool Desk::serve() {
     wake_.drain();
     now.swap(waiting_);
   }
-  for (auto& work : now) {
-    work();
-    work = nullptr;  // What it owned may be freed by the host: here, and not in a heap of them.
+  const bool served = !now.empty();
+  while (!now.empty()) {
+    const auto work = std::move(now.front());
+    now.pop_front();
+    try {
+      work();
+    } catch (...) {  // No memory: what is left is not lost with it.
+      const std::scoped_lock lock(mutex_);
+      waiting_.insert(waiting_.begin(), now.begin(), now.end());
+      wake_.signal();
+      throw;
+    }
   }
-  return !now.empty();
+  return served;
 }
 
 void Desk::refuse_pending() { ops_->refuse_pending(); }
+
+void Desk::ended() {
+  --lives_;
+  wake_.signal();
+}
 
 void Desk::shut() {
   const std::scoped_lock lock(mutex_);
@@ -49,7 +63,7 @@ Status Desk::run(const std::shared_ptr<Life>& port, Wants wants, Function functi
   ft_op* const op = ops_->take(port, wants);
   if (op == nullptr)
     return Status(Code::exhausted, "the host leaves too many operations without ft_op_done");
-  if (results != nullptr) op->results.bytes_max = results->bytes_max;
+  if (results != nullptr) std::swap(*results, op->results);  // Its memory is used again.
   if (port->any_thread()) {
     ops_->call(op, function);
   } else if (!post([ops = ops_, op, function = std::move(function)] { ops->call(op, function); })) {
@@ -81,8 +95,8 @@ void Desk::begin(const std::shared_ptr<Life>& port, Function function,
 }
 
 Life::~Life() {
-  if (free_ == nullptr) return;
-  if (!desk_->post([free = free_, user = user_] { free(user); })) free_(user_);
+  if (free_ != nullptr && !desk_->post([free = free_, user = user_] { free(user); })) free_(user_);
+  desk_->ended();
 }
 
 void Life::cancel(ft_op* op) const {

@@ -43,6 +43,11 @@ class Desk : public std::enable_shared_from_this<Desk> {
   void refuse_pending();
   void shut();
 
+  // Structs of the host's that libft still has a use for.
+  void born() { ++lives_; }
+  void ended();
+  bool deserted() const { return lives_ == 0; }
+
  private:
   explicit Desk(os::EventFd wake);
 
@@ -52,6 +57,7 @@ class Desk : public std::enable_shared_from_this<Desk> {
   std::mutex mutex_;
   std::deque<std::function<void()>> waiting_;
   bool shut_ = false;
+  std::atomic<unsigned> lives_{0};
 };
 
 class Life {
@@ -63,7 +69,9 @@ class Life {
         any_thread_((flags & FT_PORT_ANY_THREAD) != 0),
         user_(user),
         free_(on_free),
-        cancel_(on_cancel) {}
+        cancel_(on_cancel) {
+    desk_->born();
+  }
   Life(const Life&) = delete;
   Life& operator=(const Life&) = delete;
   ~Life();  // `free`, on the host's thread.

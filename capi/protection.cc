@@ -116,14 +116,18 @@ Status Protection::begin(Role role, SessionParts parts) {
                   : Session::stand_by(std::move(parts), options);
   if (!made) return made.error();
   FT_TRY(watch(poll_.get(), (*made)->poll_fd()));
+  // Without the lock: a switchboard has one of its own, and logs under it.
+  auto offered = Switchboard::open(offers_->listener(), *log_);
+  offered->add(guest_, **made);
+  std::unique_ptr<Switchboard> listening;
+  if (listener_) {
+    listening = Switchboard::open(std::move(listener_), *log_);
+    listening->add(guest_, **made);
+  }
   const std::scoped_lock lock(mutex_);
   session_ = std::move(*made);
-  offered_ = Switchboard::open(offers_->listener(), *log_);
-  offered_->add(guest_, *session_);
-  if (listener_) {
-    listening_ = Switchboard::open(std::move(listener_), *log_);
-    listening_->add(guest_, *session_);
-  }
+  offered_ = std::move(offered);
+  listening_ = std::move(listening);
   if (phase_ == Phase::starting) phase_ = Phase::running;
   return {};
 }
@@ -344,7 +348,8 @@ void Protection::tear_down() {
 
 // Everything pending is cancelled first, so that whoever waits for the host goes on; what is asked
 // of it from then on is called, and may not become pending. So the host's functions are all that
-// this waits for.
+// this waits for; those of ports on any thread too, for instance of an arbiter whose thread was
+// left behind: nothing of the host's is called once this returned.
 void Protection::finish(const Driving&) {
   desk_->refuse_pending();
   std::jthread ending;
@@ -362,8 +367,7 @@ void Protection::finish(const Driving&) {
   }
   if (ending.joinable()) ending.join();
   if (stopper_.joinable()) stopper_.join();
-  while (desk_->serve()) {
-  }
+  desk_->serve();
   while (!wishes_.empty())
     complete(wishes_.begin()->first, {FT_E_CANCELLED, "the session is freed", {}}, {});
   standby_.reset();
@@ -371,6 +375,11 @@ void Protection::finish(const Driving&) {
   detector_.reset();
   events_ = {};
   log_.reset();
+  while (!desk_->deserted()) {
+    desk_->serve();
+    pollfd waits{desk_->fd(), POLLIN, 0};
+    (void)::poll(&waits, 1, kLookEvery_ms);
+  }
   while (desk_->serve()) {
   }
   desk_->shut();
