@@ -51,11 +51,20 @@ std::int32_t ft_op_is_cancelled(ft_op* op) {
 }
 
 std::int32_t ft_op_add_pages(ft_op* op, std::uint64_t first, std::uint64_t count) {
+  const ft_page_run run{first, count};
+  return ft_op_add_page_runs(op, &run, 1);
+}
+
+std::int32_t ft_op_add_page_runs(ft_op* op, const ft_page_run* runs, std::uint64_t count) {
   return guarded(kPhase, nullptr, [&]() -> Outcome {
     FT_CHECK(check_handle(op, Kind::op));
+    if (runs == nullptr && count != 0) return {FT_E_INVALID, "the runs are null"};
     return op->home.give(op, Wants::pages, [&](OpResults& results) -> Outcome {
-      if (first + count < first) return {FT_E_INVALID, "there are no pages of such numbers"};
-      if (count != 0) results.pages.add(PageNo{first}, count);
+      for (const ft_page_run& run : std::span(runs, count)) {
+        if (run.first + run.count < run.first)
+          return {FT_E_INVALID, "there are no pages of such numbers"};
+        if (run.count != 0) results.pages.add(PageNo{run.first}, run.count);
+      }
       return {};
     });
   });

@@ -34,9 +34,10 @@
  *            that ft_guest_info describes is not copied: it stays until the guest's `free`. `free`
  *            of every struct is called exactly once, when libft needs it no more, also when the
  *            function that took the struct failed, unless its struct_size was too small to have
- *            one. After ft_session_free returned, nothing of that session is called any more (a
- *            function of an FT_PORT_ANY_THREAD port that had not returned by then excepted: its
- *            `free` follows it on its thread). Pointers in callbacks' arguments end with the call.
+ *            one. After ft_session_free returned nothing of that session is called any more.
+ *            Pointers in callbacks' arguments end with the call.
+ * LOCKS.     Hold no lock that a callback takes while you call the driver's functions. libft holds
+ *            none of its own while it calls you, but for a log sink on any thread.
  * REENTRANCY. Inside a callback the driver's functions of the same session give FT_E_STATE.
  * FORK.      A child of fork owns none of it: every function gives FT_E_FORKED there and does
  *            nothing; exec closes all descriptors. libft itself forks for `exec:` fences only.
@@ -182,8 +183,14 @@ FT_API int32_t ft_op_done(ft_op *op, int32_t status);
 FT_API int32_t ft_op_explain(ft_op *op, const char *cause, const char *remedy);
 /* 1 when nobody waits for the result any more, else 0; negative for misuse. */
 FT_API int32_t ft_op_is_cancelled(ft_op *op);
-/* Results; each for the operations that ask for it, else FT_E_STATE. */
+/* Results; each for the operations that ask for it, else FT_E_STATE. Several calls add up. Pages
+ * in ascending order, many runs in one call, are the fastest. */
 FT_API int32_t ft_op_add_pages(ft_op *op, uint64_t first, uint64_t count);
+typedef struct ft_page_run {
+  uint64_t first;
+  uint64_t count;
+} ft_page_run;
+FT_API int32_t ft_op_add_page_runs(ft_op *op, const ft_page_run *runs, uint64_t count);
 FT_API int32_t ft_op_append(ft_op *op, const void *bytes, uint64_t count);
 
 /* A piece of guest memory, mapped into this process until the guest's `free`. */
@@ -228,7 +235,7 @@ typedef struct ft_guest_port {
   /* Stops all CPUs and quiets devices. When it fails the guest runs as before. */
   int32_t (*pause)(void *user, ft_op *op);
   int32_t (*resume)(void *user, ft_op *op);
-  /* Reports, by ft_op_add_pages, what was written since the last time that it succeeded. */
+  /* Reports, by ft_op_add_page_runs, what was written since the last time that it succeeded. */
   int32_t (*take_written)(void *user, ft_op *op);
   /* Notes the state of CPUs and devices of a guest that is paused... Default: nothing. */
   int32_t (*save_state)(void *user, ft_op *op);
@@ -404,7 +411,8 @@ typedef struct ft_fence_port {
 
 enum ft_log_level { FT_LOG_DEBUG = 0, FT_LOG_INFO = 1, FT_LOG_WARNING = 2, FT_LOG_ERROR = 3 };
 
-/* With FT_PORT_ANY_THREAD: any, several at once. Else lines wait for process, some thousand at most;
+/* With FT_PORT_ANY_THREAD: any, several at once, also while libft holds locks of its own: it calls
+ * nothing of libft, and takes no lock under which you call libft. Else lines wait for process, some thousand at most;
  * a line says how many were dropped. */
 typedef struct ft_log_sink {
   uint32_t struct_size;

@@ -37,11 +37,11 @@ ft_op* OpTable::take(std::shared_ptr<Life> port, Wants wants) {
     op = free_.front();
     free_.pop_front();
   } else if (all_.size() < kOpsMax) {
-    op = all_.emplace_back(std::make_unique<ft_op>(*this)).get();
+    op = all_.emplace_back(std::make_unique<ft_op>(*this, process_)).get();
   } else {
     return nullptr;
   }
-  op->results.clear();
+  op->results = {};
   op->wants = wants;
   op->port = std::move(port);
   op->status = FT_OK;
@@ -189,13 +189,12 @@ Outcome OpTable::is_cancelled(ft_op* op, bool& cancelled) {
   return {};
 }
 
-Outcome OpTable::give(ft_op* op, Wants wants, const std::function<Outcome(OpResults&)>& store) {
-  const Lock lock(mutex_);
+Outcome OpTable::may_give(const ft_op* op, Wants wants) const {
   if (op->table == nullptr) return {FT_E_STATE, "the operation is not under way"};
   if (wants != Wants::nothing && op->wants != wants)
     return {FT_E_STATE, "the operation asks for no result of that kind"};
   if (op->abandoned) return {FT_E_CANCELLED, kAbandoned};
-  return store(op->results);
+  return {};
 }
 
 }  // namespace libft::capi

@@ -43,13 +43,14 @@ struct OpResults {
   std::int32_t answer = FT_ANSWER_UNKNOWN;
   std::string record;
   std::string cause, remedy;
-  void clear();  // Keeps memory that is used again.
+  void clear();  // Keeps its memory, for who asks again and again.
 };
 
 }  // namespace libft::capi
 
 struct ft_op : libft::capi::Handle {
-  explicit ft_op(libft::capi::OpTable& owner) : Handle(libft::capi::Kind::op), home(owner) {}
+  ft_op(libft::capi::OpTable& owner, const libft::capi::OwnProcess& process)
+      : Handle(libft::capi::Kind::op, process), home(owner) {}
 
   libft::capi::OpTable& home;
   libft::capi::OpResults results;
@@ -88,16 +89,23 @@ class OpTable : public std::enable_shared_from_this<OpTable> {
   // The host's side.
   Outcome done(ft_op* op, std::int32_t status);
   Outcome is_cancelled(ft_op* op, bool& cancelled);
-  // Runs `store` with the lock held when the host may give such a result now.
-  Outcome give(ft_op* op, Wants wants, const std::function<Outcome(OpResults&)>& store);
+  // Runs `store`, an Outcome(OpResults&), with the lock held when the host may give such a result.
+  template <class Store>
+  Outcome give(ft_op* op, Wants wants, Store&& store) {
+    const Lock lock(mutex_);
+    FT_CHECK(may_give(op, wants));
+    return store(op->results);
+  }
 
  private:
   using Lock = std::unique_lock<std::mutex>;
+  Outcome may_give(const ft_op* op, Wants wants) const;
   void answer(Lock& lock, ft_op* op, std::int32_t status);
   void abandon(Lock& lock, ft_op* op);
   // Returns what must be destroyed without the lock.
   void drop(Lock& lock, ft_op* op);
 
+  const OwnProcess process_;
   std::mutex mutex_;
   std::deque<std::unique_ptr<ft_op>> all_;
   std::deque<ft_op*> free_;  // Oldest first: what was answered a moment ago is still known as such.

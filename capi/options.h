@@ -53,6 +53,7 @@ Outcome give_text(const std::string& text, char* into, std::uint64_t capacity,
 }  // namespace libft::capi
 
 struct ft_options : libft::capi::Handle {
-  ft_options() : Handle(libft::capi::Kind::options) {}
+  ft_options() : Handle(libft::capi::Kind::options, process) {}
+  const libft::capi::OwnProcess process;
   libft::capi::Options values;
 };

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "outcome.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <string_view>
 
 #include "handle.h"
@@ -11,6 +14,8 @@ namespace libft::capi {
 namespace {
 
 constexpr std::string_view kRemedyMark = "; remedy: ";  // As tools put both into one message.
+
+constexpr std::size_t kMarkBytes = 4096;
 
 thread_local std::string last_error;
 
@@ -97,11 +102,24 @@ std::int32_t report(const Outcome& outcome, const char* phase, ft_error* error) 
   return outcome.code;
 }
 
+OwnProcess::OwnProcess() {
+  void* const page =
+      ::mmap(nullptr, kMarkBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) throw std::bad_alloc();
+  if (::madvise(page, kMarkBytes, MADV_WIPEONFORK) != 0) {
+    ::munmap(page, kMarkBytes);
+    throw std::bad_alloc();
+  }
+  mark_ = static_cast<volatile std::uint32_t*>(page);
+  *mark_ = 1;
+}
+
+OwnProcess::~OwnProcess() { ::munmap(const_cast<std::uint32_t*>(mark_), kMarkBytes); }
+
 Outcome Handle::check(Kind kind) const {
   if (kind_ != static_cast<std::uint64_t>(kind))
     return {FT_E_HANDLE, "the handle is of another kind, or no handle of libft's"};
-  if (process_ != ::getpid())
-    return {FT_E_FORKED, "the handle belongs to the process that made it"};
+  if (!process_.here()) return {FT_E_FORKED, "the handle belongs to the process that made it"};
   return {};
 }
 

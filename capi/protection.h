@@ -154,6 +154,7 @@ class Protection::Driving {
 }  // namespace libft::capi
 
 struct ft_session : libft::capi::Handle {
-  ft_session() : Handle(libft::capi::Kind::session) {}
+  ft_session() : Handle(libft::capi::Kind::session, process) {}
+  const libft::capi::OwnProcess process;
   std::unique_ptr<libft::capi::Protection> protection;
 };

@@ -44,6 +44,7 @@ static void call_all(ft_options *options, ft_session *session, ft_op *op, int32_
   EXPECT(wanted, ft_op_explain(op, "cause", "remedy"));
   EXPECT(wanted, ft_op_is_cancelled(op));
   EXPECT(wanted, ft_op_add_pages(op, 0, 1));
+  EXPECT(wanted, ft_op_add_page_runs(op, NULL, 0));
   EXPECT(wanted, ft_op_append(op, text, 1));
   EXPECT(wanted, ft_op_answer(op, FT_ANSWER_WON, "{}"));
 }

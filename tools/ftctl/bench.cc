@@ -10,6 +10,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "bench_capi.h"
 #include "commands.h"
 #include "guest/memory/memory_guest.h"
 #include "os/mmap_arena.h"
@@ -57,15 +58,18 @@ class Pair {
         guest_(guest::make_memory_guest(pages, 1)),
         standby_(guest::make_memory_standby(pages)),
         arena_(arena),
+        through_(through_capi(*guest_)),
         encoder_(id_, guest_->info(), pool, {}),
         assembler_(id_, standby_->info(), arena) {}
 
-  Status open(std::uint64_t dirty_max);
+  Status open(std::uint64_t dirty_max, bool through);
   Status synchronise();
   Status measure(std::uint64_t dirty, int epochs, Row& row);
+  // Every second epoch through the C ABI, so that both see the same machine.
+  Status measure_both(std::uint64_t dirty, int epochs, Row& direct, Row& through);
 
  private:
-  Status checkpoint_once(std::uint64_t dirty, Row* row);
+  Status checkpoint_once(std::uint64_t dirty, Row* row, bool through = false);
   void copy_plainly(const PageSet& pages);
   Status deliver();
   Status send(std::span<const std::span<const std::byte>> pieces);
@@ -75,7 +79,8 @@ class Pair {
   std::unique_ptr<output::MemoryGate> gate_;
   os::RealClock clock_;
   os::MmapArena& arena_;
-  std::unique_ptr<checkpoint::Checkpointer> checkpointer_;
+  std::unique_ptr<ThroughCapi> through_;  // The same guest, as a port of the C ABI.
+  std::unique_ptr<checkpoint::Checkpointer> direct_, crossing_;
   checkpoint::EpochEncoder encoder_;
   checkpoint::EpochAssembler assembler_;
   std::span<std::byte> copy_;    // Where memcpy copies to.
@@ -83,11 +88,16 @@ class Pair {
   std::uint64_t epoch_ = 0;
 };
 
-Status Pair::open(std::uint64_t dirty_max) {
+Status Pair::open(std::uint64_t dirty_max, bool through) {
   FT_ASSIGN(gate_, output::MemoryGate::create({}, [](std::span<const std::byte>) {}));
   const std::size_t bytes = (dirty_max + 64) * kPageBytes;
-  FT_ASSIGN(checkpointer_,
+  FT_ASSIGN(direct_,
             checkpoint::Checkpointer::make(*guest_, *gate_, arena_, clock_, kSlots, bytes));
+  if (through) {
+    OutputGate& gate = through_->gate(*gate_);
+    FT_ASSIGN(crossing_, checkpoint::Checkpointer::make(through_->guest(), gate, arena_, clock_,
+                                                        kSlots, bytes));
+  }
   FT_ASSIGN(copy_, arena_.reserve(bytes, bytes));
   wire_.reserve(2 * bytes);
   return {};
@@ -150,12 +160,13 @@ void Pair::copy_plainly(const PageSet& pages) {
   }
 }
 
-Status Pair::checkpoint_once(std::uint64_t dirty, Row* row) {
+Status Pair::checkpoint_once(std::uint64_t dirty, Row* row, bool through) {
+  checkpoint::Checkpointer* const checkpointer = through ? crossing_.get() : direct_.get();
   guest_->step(dirty);
   const bool first = epoch_ == 0;
   const auto begin = std::chrono::steady_clock::now();
   FT_ASSIGN(CapturedEpoch * epoch,
-            checkpointer_->run({EpochId{Generation{1}, Epoch{++epoch_}}, first, false, false}));
+            checkpointer->run({EpochId{Generation{1}, Epoch{++epoch_}}, first, false, false}));
   const auto captured = std::chrono::steady_clock::now();
   copy_plainly(epoch->pages);
   const auto copied = std::chrono::steady_clock::now();
@@ -181,7 +192,7 @@ Status Pair::checkpoint_once(std::uint64_t dirty, Row* row) {
     row->raw += static_cast<double>(sent.raw);
     row->delta += static_cast<double>(sent.delta);
   }
-  checkpointer_->give_back(epoch);
+  checkpointer->give_back(epoch);
   return {};
 }
 
@@ -189,6 +200,15 @@ Status Pair::measure(std::uint64_t dirty, int epochs, Row& row) {
   row.dirty = dirty;
   for (unsigned warm = 0; warm <= kSlots; ++warm) FT_TRY(checkpoint_once(dirty, nullptr));
   for (int i = 0; i < epochs; ++i) FT_TRY(checkpoint_once(dirty, &row));
+  return {};
+}
+
+Status Pair::measure_both(std::uint64_t dirty, int epochs, Row& direct, Row& through) {
+  direct.dirty = through.dirty = dirty;
+  for (unsigned warm = 0; warm <= 2 * kSlots; ++warm)
+    FT_TRY(checkpoint_once(dirty, nullptr, warm % 2 == 1));
+  for (int i = 0; i < 2 * epochs; ++i)
+    FT_TRY(checkpoint_once(dirty, i % 2 == 0 ? &direct : &through, i % 2 == 1));
   return {};
 }
 
@@ -215,6 +235,11 @@ Json figures(const Row& row) {
   return json;
 }
 
+double overhead_percent(const Row& direct, const Row& through) {
+  const double before = at(direct.pause, 0.5);
+  return before > 0 ? 100 * (at(through.pause, 0.5) - before) / before : 0;
+}
+
 void print_row(const Json& row) {
   fmt::print("{:>7}  {:>9.3f} {:>9.3f}  {:>9.3f} {:>6.2f}  {:>7.2f}  {:>7.0f}  {:>8.1f}  {}\n",
              row["dirty_pages"].get<std::uint64_t>(), row["pause_ms_p50"].get<double>(),
@@ -237,7 +262,7 @@ Status run(const Arguments& arguments, Json& report) {
   std::uint64_t most = 0;
   for (const auto& row : kRows) most = std::max(most, std::min(row.dirty, pages / 2));
   Pair pair(pages, arena, pool);
-  FT_TRY(pair.open(most));
+  FT_TRY(pair.open(most, arguments.through == "capi"));
   FT_TRY(pair.synchronise());
   report = {
       {"memory_mib", arguments.memory_mib}, {"workers", pool.workers()}, {"rows", Json::array()}};
@@ -248,9 +273,24 @@ Status run(const Arguments& arguments, Json& report) {
   for (const auto& wanted : kRows) {
     Row row;
     const std::uint64_t dirty = std::min(wanted.dirty, pages / 2);
-    FT_TRY(pair.measure(dirty, arguments.epochs > 0 ? arguments.epochs : wanted.epochs, row));
+    const int epochs = arguments.epochs > 0 ? arguments.epochs : wanted.epochs;
+    if (arguments.through != "capi") {
+      FT_TRY(pair.measure(dirty, epochs, row));
+      report["rows"].push_back(figures(row));
+      print_row(report["rows"].back());
+      continue;
+    }
+    Row through;
+    FT_TRY(pair.measure_both(dirty, epochs, row, through));
     report["rows"].push_back(figures(row));
     print_row(report["rows"].back());
+    Json crossed = figures(through);
+    crossed["through"] = "capi";
+    crossed["overhead_percent"] = overhead_percent(row, through);
+    report["rows"].push_back(crossed);
+    print_row(crossed);
+    fmt::print("         through the C ABI, {:+.2f} % of the pause (medians)\n",
+               crossed["overhead_percent"].get<double>());
   }
   fmt::print(
       "\npause: pause, capture, seal and resume of one checkpoint. memcpy: the same pages, right "

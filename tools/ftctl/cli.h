@@ -22,6 +22,7 @@ struct Arguments {
   std::string json_file;  // bench --json FILE
   std::string plan;       // doctor --plan GUEST
   int memory_mib = 1024;
+  std::string through;             // bench: "capi": every second epoch through the C ABI.
   int epochs = 0;                  // bench: 0: as many as make sense.
   int dirty_pages_per_second = 0;  // doctor --plan; 0: not given.
   int nics = 1;                    // qemu-args
