@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -36,6 +37,15 @@ struct GuestOutput {
   std::span<const std::byte> bytes;  // Valid during the call.
 };
 
+// A place in the guest's execution that its log can be cut at.
+struct Mark {
+  Position at;
+  std::optional<std::uint64_t> hash;  // Of the whole state there, where it was asked for.
+  bool operator==(const Mark&) const = default;
+};
+
+enum class WithHash { no, yes };
+
 class DeterministicGuest {
  public:
   // How far it has come. REQUIRES: paused, or loaded and not activated.
@@ -60,6 +70,19 @@ class DeterministicGuest {
   // know.
   using InputSink = std::function<void(Position, const GuestInput&)>;
   virtual void set_input_sink(InputSink sink) = 0;
+
+  // Where a guest is that runs, stands still, or has ended. It stands still for that, no longer than
+  // the hash takes, and for `there`, which is called meanwhile on the calling thread: what the
+  // sinks were told before happened at this position or before it, what they are told afterwards at
+  // it or behind it.
+  virtual Status mark(WithHash hash, const std::function<void(const Mark&)>& there) = 0;
+
+  // How fast a guest executes that runs: percent of what it could, 1 to 100. So is a guest slowed
+  // whose follower lags.
+  virtual void set_pace(unsigned percent) = 0;
+
+  // Sends once more what the guest sent before, on its way to the gate. REQUIRES: as run_until().
+  virtual void send_again(const GuestOutput& output) = 0;
 
   // Gets what the guest sends, with the position, instead of where it would go otherwise: during
   // run_until(), or on the guest's own thread. An empty sink: it goes where it went.

@@ -30,8 +30,8 @@ std::uint64_t frame_checksum(std::span<const std::byte> header,
 }
 
 bool known(FrameType type) {
-  return (type >= FrameType::hello && type <= FrameType::verify) ||
-         (type >= FrameType::sync_pages && type <= FrameType::input_copy);
+  return (type >= FrameType::hello && type <= FrameType::followed) ||
+         (type >= FrameType::sync_pages && type <= FrameType::epoch_log);
 }
 
 FrameHeader parse_header(std::span<const std::byte> bytes) {

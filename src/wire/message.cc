@@ -279,6 +279,11 @@ void records(Io& io, auto& m, const Verify*) {
   io.unless_empty(0x0025, m.pages, [&](auto& f) { fields_of_page_hashes(f, m.pages); });
 }
 
+template <class Io>
+void records(Io& io, auto& m, const Followed*) {
+  io.record(0x8020, [&](auto& f) { fields_of_id(f, m.id); });
+}
+
 // --- the two directions ------------------------------------------------------------------------
 
 class Writer {
@@ -338,7 +343,7 @@ static_assert(std::is_same_v<std::variant_alternative_t<0, Message>, Hello> &&
               std::is_same_v<std::variant_alternative_t<5, Message>, Ack> &&
               std::is_same_v<std::variant_alternative_t<9, Message>, Bye>);
 static_assert(int(FrameType::hello) == 1 && int(FrameType::ack) == 6 && int(FrameType::bye) == 10);
-static_assert(std::variant_size_v<Message> == 11 && int(FrameType::verify) == 11);
+static_assert(std::variant_size_v<Message> == 12 && int(FrameType::followed) == 12);
 
 template <class M>
 Result<Message> decode_as(Records& from) {
@@ -362,6 +367,7 @@ Result<Message> decode_type(FrameType type, Records& from) {
     case FrameType::ended: return decode_as<Ended>(from);
     case FrameType::bye: return decode_as<Bye>(from);
     case FrameType::verify: return decode_as<Verify>(from);
+    case FrameType::followed: return decode_as<Followed>(from);
     default: break;
   }
   return failure(Code::unsupported, fmt::format("frame type {} is not a message", unsigned(type)));

@@ -20,6 +20,8 @@ namespace feature {
 constexpr std::uint64_t delta_pages = 1u << 0;
 constexpr std::uint64_t delta_state = 1u << 1;
 constexpr std::uint64_t input_copies = 1u << 2;  // Incoming frames are forwarded to the backup.
+// Epochs may be logs of inputs, which the backup executes as they come.
+constexpr std::uint64_t logs = 1u << 3;
 }  // namespace feature
 
 struct RegionShape {  // A GuestInfo::memory entry without its bytes.
@@ -128,10 +130,15 @@ struct Verify {
   bool operator==(const Verify&) const = default;
 };
 
+struct Followed {  // Backup to primary: epoch `id`, a log, was executed here, up to its mark.
+  EpochId id;
+  bool operator==(const Followed&) const = default;
+};
+
 inline constexpr std::size_t kVerifyGroupsMax = 1u << 16;
 inline constexpr std::size_t kVerifyPagesMax = 1u << 14;
 
 using Message = std::variant<Hello, Welcome, Refuse, SyncRound, ProbeAnswer, Ack, Joined,
-                             SwitchOver, Ended, Bye, Verify>;
+                             SwitchOver, Ended, Bye, Verify, Followed>;
 
 }  // namespace libft::wire

@@ -3,54 +3,15 @@
 
 #include <fmt/format.h>
 
-#include "wire/records.h"
+#include "wire/bulk.h"
 
 namespace libft::wire {
 namespace {
 
-constexpr RecordType kBase = 0x8040, kSequence = 0x8041, kPages = 0x8042, kPlan = 0x8043,
+constexpr RecordType kPages = 0x8042, kPlan = 0x8043,
                      kState = 0x8044, kTotals = 0x8045, kProbe = 0x8046, kInput = 0x8050;
 constexpr unsigned kCodingShift = 56;
 constexpr std::uint8_t kFirst = 1, kEnded = 2, kPaused = 4;
-
-template <class Writer>
-void write_base(Writer& to, const EpochId& base) {
-  write_record_header(to, kBase, 16);
-  to.template write<std::uint64_t>(base.generation.value);
-  to.template write<std::uint64_t>(base.epoch.value);
-}
-
-Status wrong(RecordType type, const char* what) {
-  return Status(Code::corrupt, fmt::format("record {:04x}: {}", type, what));
-}
-
-Result<EpochId> read_base(Records& records) {
-  FT_ASSIGN(auto reader, records.require(kBase));
-  EpochId base;
-  base.generation.value = reader.read<std::uint64_t>();
-  base.epoch.value = reader.read<std::uint64_t>();
-  if (!reader.done()) return failure(wrong(kBase, "wrong length"));
-  return base;
-}
-
-// A frame that is appended to a vector: header space first, header last.
-class FrameAppender {
- public:
-  FrameAppender(std::vector<std::byte>& to, FrameType type, FrameHeader header)
-      : to_(to), begin_(to.size()), header_(header) {
-    header_.type = type;
-    to_.resize(begin_ + kHeaderBytes);
-  }
-  ~FrameAppender() {
-    const auto frame = std::span(to_).subspan(begin_);
-    write_header(frame, header_, frame.subspan(kHeaderBytes));
-  }
-
- private:
-  std::vector<std::byte>& to_;
-  std::size_t begin_;
-  FrameHeader header_;
-};
 
 }  // namespace
 
@@ -61,8 +22,7 @@ PagesFrameWriter::PagesFrameWriter(std::span<std::byte> to, const FrameHeader& h
     : to_(to), header_(header), used_(kOverheadBytes) {
   base::ByteWriter writer(to_.subspan(kHeaderBytes));
   write_base(writer, base);
-  write_record_header(writer, kSequence, 8);
-  writer.write<std::uint64_t>(sequence);
+  write_sequence(writer, sequence);
   write_record_header(writer, kPages, 0);  // The length follows in finish().
   FT_ASSERT(kHeaderBytes + writer.used() == kOverheadBytes);
 }
@@ -88,9 +48,7 @@ Result<PagesFrame> decode_pages(const Frame& frame) {
   FT_ASSIGN(auto records, Records::parse(frame.payload));
   PagesFrame pages;
   FT_ASSIGN(pages.base, read_base(records));
-  FT_ASSIGN(auto sequence, records.require(kSequence));
-  pages.sequence = sequence.read<std::uint64_t>();
-  if (!sequence.done()) return failure(wrong(kSequence, "wrong length"));
+  FT_ASSIGN(pages.sequence, read_sequence(records));
   FT_ASSIGN(auto entries, records.require(kPages));
   pages.entries = entries.bytes(entries.left());
   FT_TRY(records.all_understood());

@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "wire/frame.h"
+#include "wire/log.h"
 #include "wire/pages.h"
 
 using namespace libft;
@@ -42,6 +43,12 @@ void decode_any(const Frame& frame) {
   decode_message(frame);
   if (auto pages = decode_pages(frame))
     while (!pages->entries.empty() && next_entry(pages->entries)) {
+    }
+  if (auto log = decode_log(frame))
+    for (Position at; !log->coded.empty();) {
+      const auto input = next_input(log->coded, at);
+      if (!input) break;
+      at = input->at;
     }
   (void)decode_epoch_begin(frame);
   (void)decode_state_chunk(frame);

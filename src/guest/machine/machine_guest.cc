@@ -140,9 +140,20 @@ void MachineGuest::live_a_moment(std::unique_lock<std::mutex>& lock) {
     const std::uint32_t count = std::exchange(entropy_wanted_, 0);
     take({GuestInput::Kind::entropy, random_bytes(count)});
   }
+  const HostClock::time_point begun = HostClock::now();
   machine_->run(Position{machine_->position().value + kSliceSteps}, WhenIdle::stop);
   notice_end();
-  if (runs() && machine_->idle() && entropy_wanted_ == 0) sleep_a_while(lock);
+  if (runs() && machine_->idle() && entropy_wanted_ == 0)
+    sleep_a_while(lock);
+  else if (pace_ < 100)
+    keep_pace(lock, begun);
+}
+
+// Stands for as long as makes the slice since `begun` its share of the time.
+void MachineGuest::keep_pace(std::unique_lock<std::mutex>& lock, HostClock::time_point begun) {
+  const HostClock::duration ran = HostClock::now() - begun;
+  const HostClock::time_point until = HostClock::now() + ran * (100 - pace_) / pace_;
+  changed_.wait_until(lock, until, [this] { return wanted_ > 0 || !runs() || stopping_; });
 }
 
 // Until a frame comes or the next event is due by the host's clock; then the guest has slept as
@@ -382,6 +393,27 @@ Result<std::uint64_t> MachineGuest::state_hash() {
   Entry entry(*this);
   if (!stands_still()) return failure(Code::invalid, "state hash: the guest does not stand still");
   return machine_->state_hash();
+}
+
+Status MachineGuest::mark(WithHash hash, const std::function<void(const Mark&)>& there) {
+  Entry entry(*this);
+  if (life_ == Life::waiting) return Status(Code::invalid, "mark: no state was loaded");
+  Mark mark{machine_->position(), std::nullopt};
+  if (hash == WithHash::yes) mark.hash = machine_->state_hash();
+  there(mark);
+  return {};
+}
+
+void MachineGuest::set_pace(unsigned percent) {
+  Entry entry(*this);
+  pace_ = std::clamp(percent, 1u, 100u);
+}
+
+void MachineGuest::send_again(const GuestOutput& output) {
+  Entry entry(*this);
+  if (output.kind != GuestOutput::Kind::frame || !options_.nic.valid()) return;
+  outbox_.emplace_back(output.bytes.begin(), output.bytes.end());
+  send_what_is_left();
 }
 
 void MachineGuest::set_input_sink(InputSink sink) {

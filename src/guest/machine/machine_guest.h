@@ -59,6 +59,9 @@ class MachineGuest final : public Guest, public DeterministicGuest {
   Status deliver(const GuestInput& input) override;
   Result<std::uint64_t> state_hash() override;
   void set_input_sink(InputSink sink) override;
+  Status mark(WithHash hash, const std::function<void(const Mark&)>& there) override;
+  void set_pace(unsigned percent) override;
+  void send_again(const GuestOutput& output) override;
   void set_output_sink(OutputSink sink) override;
 
  private:
@@ -76,6 +79,7 @@ class MachineGuest final : public Guest, public DeterministicGuest {
   void live();
   void live_a_moment(std::unique_lock<std::mutex>& lock);
   void sleep_a_while(std::unique_lock<std::mutex>& lock);
+  void keep_pace(std::unique_lock<std::mutex>& lock, HostClock::time_point begun);
   bool send_what_is_left();
   void take_frames();
   void take(GuestInput input);
@@ -103,6 +107,7 @@ class MachineGuest final : public Guest, public DeterministicGuest {
   HostClock::time_point paused_at_;
   Nanos lag_{0};
   std::uint32_t entropy_wanted_ = 0;
+  unsigned pace_ = 100;  // Percent.
   std::deque<std::vector<std::byte>>
       outbox_;  // What the socket had no room for: it stands meanwhile.
   std::vector<std::byte> saved_;

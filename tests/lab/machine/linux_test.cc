@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // An unmodified Linux boots on the machine, with one hart and with several, is continued in another
 // machine from the middle of its boot, and answers the network.
-// The kernel is built once, by linux/make-linux.sh, and kept in LIBFT_CACHE.
+// The kernel is built once, by tools/lab/machine/make-linux.sh, and kept in LIBFT_CACHE.
 #include <doctest/doctest.h>
 
 #include <algorithm>

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "wire/frame.h"
+#include "wire/log.h"
 #include "wire/pages.h"
 
 namespace libft::test {
@@ -112,6 +113,36 @@ inline Bytes golden_bytes() {
   append_state_chunk(all, header, {base, 5, state});
   append_epoch_end(all, header, {base, 4, 1, 0x99aabbccddeeff00});
   append(encode_input_copy(golden_guest(), id, state));
+  return all;
+}
+
+// What belongs to the feature `logs`.
+inline wire::LogEpoch golden_log() {
+  using Kind = GuestInput::Kind;
+  wire::LogEpoch log;
+  log.id = {Generation{7}, Epoch{41}};
+  log.base = {Generation{6}, Epoch{40}};
+  wire::append_input(log.coded, Position{1000}, Position{1000},
+                     {Kind::frame, Bytes(60, std::byte{0xa5})});
+  wire::append_input(log.coded, Position{1000}, Position{1300}, {Kind::console, {std::byte{'x'}}});
+  wire::append_input(log.coded, Position{1300}, Position{1ull << 40},
+                     {Kind::entropy, Bytes(200, std::byte{0x5a})});
+  log.mark = {.from = Position{1000},
+              .until = Position{(1ull << 40) + 7},
+              .inputs = 3,
+              .bytes = log.coded.size(),
+              .hash = 0x0123456789abcdef,
+              .guest_ended = true,
+              .guest_paused = true,
+              .released = {Generation{6}, Epoch{38}}};
+  return log;
+}
+
+inline Bytes golden_log_bytes() {
+  Bytes all =
+      wire::encode(wire::Followed{{Generation{7}, Epoch{41}}}, golden_guest(), Generation{7});
+  const Bytes log = wire::encode_log(golden_guest(), golden_log());
+  all.insert(all.end(), log.begin(), log.end());
   return all;
 }
 

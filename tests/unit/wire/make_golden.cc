@@ -1,14 +1,24 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Writes the golden file of the current version to the path given: for a new version only.
+// Writes the golden files of the current version to the paths given, the frames of logs to the
+// second: for a new version only.
 #include <cstdio>
 
 #include "unit/wire/golden_frames.h"
 
-int main(int count, char** arguments) {
-  if (count != 2) return 2;
-  const auto bytes = libft::test::golden_bytes();
-  std::FILE* file = std::fopen(arguments[1], "wb");
-  if (file == nullptr) return 1;
+namespace {
+
+bool write(const char* path, const libft::test::Bytes& bytes) {
+  std::FILE* file = std::fopen(path, "wb");
+  if (file == nullptr) return false;
   const bool whole = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
-  return std::fclose(file) == 0 && whole ? 0 : 1;
+  return std::fclose(file) == 0 && whole;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count != 3) return 2;
+  const bool written = write(arguments[1], libft::test::golden_bytes()) &&
+                       write(arguments[2], libft::test::golden_log_bytes());
+  return written ? 0 : 1;
 }

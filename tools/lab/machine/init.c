@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The only process of the machine's Linux guest: sets the network up (ip=A.B.C.D on the kernel's
-// command line) and keeps values for whoever speaks Redis' protocol on TCP port 6379: PING, SET, GET.
+// command line), keeps values for whoever speaks Redis' protocol on TCP port 6379 (PING, SET, GET),
+// and, with observer=A.B.C.D, is the lab's observer (../guest/protocol.h).
 // Without a C library, because Debian's riscv64 one needs a floating-point unit.
+#include "../guest/protocol.h"
+
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
@@ -10,18 +13,24 @@ typedef unsigned long u64;
 enum {
   SYS_dup3 = 24, SYS_ioctl = 29, SYS_mkdirat = 34, SYS_mount = 40, SYS_openat = 56, SYS_close = 57,
   SYS_read = 63, SYS_write = 64, SYS_ppoll = 73, SYS_reboot = 142, SYS_socket = 198,
-  SYS_bind = 200, SYS_listen = 201, SYS_setsockopt = 208, SYS_accept4 = 242,
+  SYS_bind = 200, SYS_listen = 201, SYS_sendto = 206, SYS_recvfrom = 207, SYS_setsockopt = 208,
+  SYS_clock_gettime = 113, SYS_accept4 = 242,
 };
 
-static long call(long n, long a, long b, long c, long d, long e) {
+static long call6(long n, long a, long b, long c, long d, long e, long f) {
   register long a7 __asm__("a7") = n;
   register long a0 __asm__("a0") = a;
   register long a1 __asm__("a1") = b;
   register long a2 __asm__("a2") = c;
   register long a3 __asm__("a3") = d;
   register long a4 __asm__("a4") = e;
-  __asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2), "r"(a3), "r"(a4) : "memory");
+  register long a5 __asm__("a5") = f;
+  __asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a5)
+                   : "memory");
   return a0;
+}
+static long call(long n, long a, long b, long c, long d, long e) {
+  return call6(n, a, b, c, d, e, 0);
 }
 
 static u64 length(const char *text) {
@@ -119,6 +128,20 @@ static void set_text(struct text *to, const u8 *from, u64 n) {
   memcpy(to->bytes, from, n);
 }
 
+// --- what the observer knows -------------------------------------------------------------------
+
+enum { BEAT_NS = 10 * 1000 * 1000 };
+static struct {
+  long socket, random;
+  struct address outside;
+  u64 counter, next, heard;  // heard: a digest of all that came over the network.
+  u8 history[LAB_HISTORY][16];
+} observer;
+
+static void remember_heard(const u8 *bytes, u64 n) {
+  for (u64 i = 0; i < n; ++i) observer.heard = (observer.heard ^ bytes[i]) * 1099511628211u;
+}
+
 // --- the protocol -----------------------------------------------------------------------------
 
 enum { CONNECTIONS = 16, BUFFER = 8192, ARGUMENTS = 4 };
@@ -200,6 +223,7 @@ static int take_request(struct connection *c) {
 static void hear(struct connection *c) {
   long n = call(SYS_read, c->fd, (long)(c->in + c->got), BUFFER - c->got, 0, 0);
   int taken = n > 0 ? 1 : -1;
+  if (n > 0) remember_heard(c->in + c->got, (u64)n);
   if (n > 0) c->got += (u32)n;
   while (taken == 1) taken = take_request(c);
   if (taken == 0 && c->got < BUFFER) return;
@@ -232,16 +256,92 @@ static long open_listener(void) {
   return s;
 }
 
+// --- the observer ------------------------------------------------------------------------------
+
+static u64 now_ns(long clock) {
+  struct { long seconds, nanos; } now = {0, 0};
+  call(SYS_clock_gettime, clock, (long)&now, 0, 0, 0);
+  return (u64)now.seconds * 1000000000u + (u64)now.nanos;
+}
+
+// From the host, where the kernel has a driver for that; and all that the guest has come through: a
+// guest that goes on from an earlier moment must not make the same bytes again by chance.
+static void fresh_random(u8 *bytes) {
+  memset(bytes, 0, 16);
+  if (observer.random >= 0) call(SYS_read, observer.random, (long)bytes, 16, 0, 0);
+  u64 lived = observer.heard ^ now_ns(1);
+  for (int i = 0; i < 8; ++i) bytes[i] ^= (u8)(lived >> 8 * i);
+}
+
+static void open_observer(const char *outside) {
+  struct address any;
+  memset(&any, 0, sizeof any);
+  any.family = 2;
+  any.port = (LAB_QUERY_PORT & 255) << 8 | LAB_QUERY_PORT >> 8;
+  observer.socket = need(call(SYS_socket, 2, 2, 0, 0, 0), "socket");
+  need(call(SYS_bind, observer.socket, (long)&any, sizeof any, 0, 0), "bind");
+  observer.outside = any;
+  observer.outside.port = (LAB_BEAT_PORT & 255) << 8 | LAB_BEAT_PORT >> 8;
+  parse_ip(outside, observer.outside.ip);
+  observer.random = call(SYS_openat, -100, (long)"/dev/hwrng", 0, 0, 0);
+  observer.next = now_ns(1);
+}
+
+static void send_beat(void) {
+  struct LabBeat beat = {LAB_BEAT_MAGIC, 0, ++observer.counter, {0}};
+  fresh_random(beat.random);
+  memcpy(observer.history[beat.counter % LAB_HISTORY], beat.random, 16);
+  call6(SYS_sendto, observer.socket, (long)&beat, sizeof beat, 0, (long)&observer.outside,
+        sizeof observer.outside);
+}
+
+static void answer_query(void) {
+  struct LabQuery query;
+  struct address from;
+  int from_size = sizeof from;
+  long got = call6(SYS_recvfrom, observer.socket, (long)&query, sizeof query, 0x40, (long)&from,
+                   (long)&from_size);
+  if (got != sizeof query || query.magic != LAB_QUERY_MAGIC) return;
+  remember_heard((const u8 *)&query, sizeof query);
+  struct LabAnswer answer = {LAB_ANSWER_MAGIC, query.kind, query.argument, {0, 0}, {0}};
+  if (query.kind == LAB_KNOWN) {
+    answer.value[1] = observer.counter;
+    if (query.argument >= 1 && query.argument <= observer.counter &&
+        observer.counter - query.argument < LAB_HISTORY) {
+      answer.value[0] = 1;
+      memcpy(answer.random, observer.history[query.argument % LAB_HISTORY], 16);
+    }
+  } else if (query.kind == LAB_CLOCK) {
+    answer.value[0] = now_ns(0);
+    answer.value[1] = now_ns(1);
+  }
+  call6(SYS_sendto, observer.socket, (long)&answer, sizeof answer, 0, (long)&from, from_size);
+}
+
+// How long until the next beat; those that are due are sent.
+static long beat_when_due(void) {
+  u64 now = now_ns(1);
+  if (now < observer.next) return (long)(observer.next - now);
+  send_beat();
+  // After a long stop: no burst of the beats that were missed.
+  observer.next = now - observer.next > 5 * BEAT_NS ? now + BEAT_NS : observer.next + BEAT_NS;
+  return 0;
+}
+
 static void serve(long listener) {
-  struct { int fd; short events, seen; } polled[CONNECTIONS + 1];
+  struct { int fd; short events, seen; } polled[CONNECTIONS + 2];
   for (;;) {
+    struct { long seconds, nanos; } patience = {0, observer.socket < 0 ? 0 : beat_when_due()};
+    polled[CONNECTIONS + 1].fd = (int)observer.socket;
+    polled[CONNECTIONS + 1].events = 1;
     polled[0].fd = (int)listener;
     polled[0].events = 1;
     for (int i = 0; i < CONNECTIONS; ++i) {
       polled[i + 1].fd = (int)connections[i].fd;
       polled[i + 1].events = 1;
     }
-    call(SYS_ppoll, (long)polled, CONNECTIONS + 1, 0, 0, 8);
+    call(SYS_ppoll, (long)polled, CONNECTIONS + 2, observer.socket < 0 ? 0 : (long)&patience, 0, 8);
+    if (observer.socket >= 0 && polled[CONNECTIONS + 1].seen) answer_query();
     for (int i = 0; i < CONNECTIONS; ++i)
       if (polled[i + 1].fd >= 0 && polled[i + 1].seen) hear(&connections[i]);
     if (polled[0].seen) welcome(listener);
@@ -267,6 +367,9 @@ __attribute__((used)) void main_of_stack(long *stack) {
   if (named) parse_ip(named, ip);
   interface_up("lo", loopback);
   interface_up("eth0", ip);
+  const char *outside = argument(environment, "observer");
+  observer.socket = -1;
+  if (outside) open_observer(outside);
   if (argument(environment, "then_off")) give_up("nothing: asked to switch off");
   long listener = open_listener();
   say("init: ready\n");

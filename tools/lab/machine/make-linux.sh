@@ -26,7 +26,7 @@ done
 version=$(dpkg-query -W -f '${Version}' linux-source-6.1)
 key_of() { { cat "$@"; echo "$version"; } | sha256sum | cut -c 1-16; }
 kernel_key=$(key_of "$here/linux-6.1-rv64imac.config")
-key=$(key_of "$here/linux-6.1-rv64imac.config" "$here/init.c" "$0")
+key=$(key_of "$here/linux-6.1-rv64imac.config" "$here/init.c" "$here/../guest/protocol.h" "$0")
 mkdir -p "$1"
 out=$(cd "$1" && pwd)/machine-linux-$key
 kernel=$(cd "$1" && pwd)/machine-kernel-$kernel_key
