@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "strategy/replay/follower.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace libft::replay {
+namespace {
+
+constexpr std::uint64_t kStretch = 10'000'000;  // Between two looks at interrupted_: some 40 ms.
+constexpr std::size_t kUnreleasedBytesMax = 4u << 20;  // Older frames are lost, as on any network.
+
+}  // namespace
+
+Follower::Follower(DeterministicGuest& guest) : guest_(guest) {
+  guest_.set_output_sink([this](Position, const GuestOutput& output) { heard(output); });
+  if (const auto at = guest_.position()) here_ = equal_ = *at;
+}
+
+Follower::~Follower() { guest_.set_output_sink({}); }
+
+void Follower::heard(const GuestOutput& output) {
+  if (output.kind != GuestOutput::Kind::frame) return;
+  unreleased_.push_back({executing_, {output.bytes.begin(), output.bytes.end()}});
+  unreleased_bytes_ += output.bytes.size();
+  while (unreleased_bytes_ > kUnreleasedBytesMax) {
+    unreleased_bytes_ -= unreleased_.front().frame.size();
+    unreleased_.pop_front();
+  }
+}
+
+Status Follower::run_until(Position until) {
+  while (here_ < until) {
+    if (interrupted_) return Status(Code::cancelled, "the follower was told to stop");
+    const Position stop{std::min(until.value, here_.value + kStretch)};
+    FT_TRY(guest_.run_until(stop));
+    here_ = stop;
+  }
+  return {};
+}
+
+Status Follower::follow(const wire::LogEpoch& epoch) {
+  executing_ = epoch.id;
+  while (!unreleased_.empty() && unreleased_.front().epoch <= epoch.mark.released) {
+    unreleased_bytes_ -= unreleased_.front().frame.size();
+    unreleased_.pop_front();
+  }
+  std::span<const std::byte> rest = epoch.coded;
+  for (Position at = epoch.mark.from; !rest.empty();) {
+    FT_ASSIGN(const wire::LoggedInput input, wire::next_input(rest, at));
+    at = input.at;
+    FT_TRY(run_until(at));
+    FT_TRY(guest_.deliver(input.input));
+  }
+  const Status ran = run_until(epoch.mark.until);
+  // It ends by itself where the primary's did.
+  if (!ran && !(epoch.mark.guest_ended && ran.code() == Code::guest_gone)) return ran;
+  return compare(epoch);
+}
+
+Status Follower::compare(const wire::LogEpoch& epoch) {
+  if (!epoch.mark.hash) return {};
+  FT_ASSIGN(const std::uint64_t hash, guest_.state_hash());
+  if (hash == *epoch.mark.hash) {
+    equal_ = here_;
+    return {};
+  }
+  return Status(
+      Code::corrupt,
+      fmt::format("the executions came apart between positions {} and {} (epoch {}): "
+                  "state {:016x} here, {:016x} at the primary",
+                  equal_.value, here_.value, to_string(epoch.id), hash, *epoch.mark.hash));
+}
+
+std::uint64_t Follower::go_live() {
+  guest_.set_output_sink({});
+  for (const Said& said : unreleased_) guest_.send_again({GuestOutput::Kind::frame, said.frame});
+  const std::uint64_t frames = unreleased_.size();
+  unreleased_.clear();
+  return frames;
+}
+
+}  // namespace libft::replay

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The two halves of replay, the log between them, and what can go wrong with it.
+#include <doctest/doctest.h>
+
+#include "base/bytes.h"
+#include "strategy/replay/follower.h"
+#include "strategy/replay/log_assembler.h"
+#include "strategy/replay/pace.h"
+#include "strategy/replay/recorder.h"
+#include "unit/strategy/exact_guest.h"
+
+using namespace libft;
+using namespace libft::replay;
+using namespace libft::test;
+
+namespace {
+
+const GuestId kGuest = *GuestId::from_name("toy");
+EpochId epoch(std::uint64_t number) { return {Generation{1}, Epoch{number}}; }
+
+GuestInput frame(std::string_view text) {
+  const auto bytes = base::bytes_of(text);
+  return {GuestInput::Kind::frame, {bytes.begin(), bytes.end()}};
+}
+
+// A primary and a follower that are equal at the checkpoint of epoch 1.
+struct Pair {
+  ExactGuest primary, backup;
+  Recorder recorder{primary};
+  std::optional<Follower> follower;
+
+  Pair() {
+    primary.live(Position{1000});
+    primary.take(frame("before the log"));
+    backup.copy_state(primary);
+    REQUIRE(recorder.begin(epoch(1)).ok());
+    follower.emplace(backup);
+  }
+  wire::LogEpoch cut(std::uint64_t number, WithHash hash = WithHash::yes, EpochId released = {}) {
+    const auto log = recorder.cut({.id = epoch(number), .hash = hash, .released = released});
+    REQUIRE(log);
+    return **log;
+  }
+};
+
+// The frames of a log, one at a time.
+std::vector<std::vector<std::byte>> frames_of(const wire::LogEpoch& log) {
+  wire::FrameReader reader(kGuest);
+  const auto bytes = wire::encode_log(kGuest, log);
+  std::vector<std::vector<std::byte>> frames;
+  std::size_t at = 0;
+  while (at < bytes.size()) {
+    const std::size_t size =
+        wire::kHeaderBytes + base::load_le<std::uint32_t>(bytes.data() + at + 12);
+    frames.emplace_back(bytes.begin() + std::ptrdiff_t(at),
+                        bytes.begin() + std::ptrdiff_t(at + size));
+    at += size;
+  }
+  return frames;
+}
+
+Result<std::optional<wire::LogEpoch>> feed(LogAssembler& assembler,
+                                           const std::vector<std::byte>& bytes) {
+  wire::FrameReader reader(kGuest);
+  std::size_t at = 0;
+  while (at < bytes.size()) {
+    const auto space = reader.space();
+    const std::size_t now = std::min(space.size(), bytes.size() - at);
+    std::copy_n(bytes.begin() + std::ptrdiff_t(at), now, space.begin());
+    reader.stored(now);
+    at += now;
+  }
+  const auto frame = reader.next();
+  REQUIRE(frame);
+  REQUIRE(*frame);
+  return assembler.on_frame(**frame);
+}
+
+}  // namespace
+
+TEST_CASE("what was logged is done again, to the same state") {
+  Pair pair;
+  for (std::uint64_t number = 2; number < 50; ++number) {
+    for (int i = 0; i < 3; ++i) {
+      pair.primary.live(Position{pair.primary.position()->value + number * 7});
+      pair.primary.take(frame("input " + std::to_string(number)));
+    }
+    if (number % 3 == 0) pair.primary.live(Position{pair.primary.position()->value + 5});
+    const Status followed = pair.follower->follow(pair.cut(number));
+    CHECK_MESSAGE(followed.ok(), followed.to_string());
+    CHECK(*pair.backup.state_hash() == *pair.primary.state_hash());
+  }
+}
+
+TEST_CASE(
+    "an execution that comes apart is noticed at the next hash, and where it was equal is said") {
+  Pair pair;
+  pair.primary.live(Position{2000});
+  CHECK(pair.follower->follow(pair.cut(2)).ok());
+  pair.backup.flip_bit();
+  pair.primary.live(Position{3000});
+  CHECK(pair.follower->follow(pair.cut(3, WithHash::no)).ok());
+  pair.primary.live(Position{4000});
+  const Status apart = pair.follower->follow(pair.cut(4));
+  CHECK(apart.code() == Code::corrupt);
+  CHECK(apart.message().find("between positions 2000 and 4000") != std::string::npos);
+}
+
+TEST_CASE("an input that is lost, moved or done twice is noticed") {
+  const auto spoiled = [](auto spoil) {
+    Pair pair;
+    pair.primary.live(Position{1200});
+    pair.primary.take(frame("one"));
+    pair.primary.live(Position{1300});
+    pair.primary.take(frame("two"));
+    pair.primary.live(Position{1400});
+    wire::LogEpoch log = pair.cut(2);
+    std::vector<wire::LoggedInput> inputs;
+    std::span<const std::byte> rest = log.coded;
+    for (Position at = log.mark.from; !rest.empty();) {
+      inputs.push_back(*wire::next_input(rest, at));
+      at = inputs.back().at;
+    }
+    spoil(inputs);
+    log.coded.clear();
+    Position before = log.mark.from;
+    for (const auto& input : inputs) {
+      wire::append_input(log.coded, before, input.at, input.input);
+      before = input.at;
+    }
+    return pair.follower->follow(log).code() == Code::corrupt;
+  };
+  using Inputs = std::vector<wire::LoggedInput>;
+  CHECK_FALSE(spoiled([](Inputs&) {}));
+  CHECK(spoiled([](Inputs& inputs) { inputs.pop_back(); }));
+  CHECK(spoiled([](Inputs& inputs) { ++inputs[1].at.value; }));
+  CHECK(spoiled([](Inputs& inputs) { inputs.insert(inputs.begin(), inputs[0]); }));
+  CHECK(spoiled([](Inputs& inputs) { std::swap(inputs[0].input, inputs[1].input); }));
+}
+
+TEST_CASE("a follower repeats what may not have left the primary, and nothing that has") {
+  Pair pair;
+  for (const std::uint64_t number : {2, 3, 4}) {
+    pair.primary.live(Position{number * 1000});
+    CHECK(pair.follower->follow(pair.cut(number, WithHash::no, epoch(number == 4 ? 2 : 1))).ok());
+  }
+  CHECK(pair.backup.said.empty());
+  CHECK(pair.follower->go_live() == 20);  // Ten of each epoch; those of 2 were released.
+  REQUIRE(pair.backup.again.size() == 20);
+  const std::vector<std::string> last(pair.primary.said.end() - 20, pair.primary.said.end());
+  CHECK(pair.backup.again == last);
+  pair.backup.live(Position{4201});
+  CHECK(pair.backup.said.size() == 3);  // It speaks for itself now.
+}
+
+TEST_CASE("a guest that ended ends where it ended") {
+  Pair pair;
+  for (ExactGuest* guest : {&pair.primary, &pair.backup}) guest->ends_at(Position{1500});
+  pair.primary.live(Position{9999});
+  wire::LogEpoch log = pair.cut(2);
+  CHECK(log.mark.until == Position{1500});
+  CHECK(pair.follower->follow(log).ok());
+  log.mark.until = Position{1600};  // As if the backup's had ended before the primary's.
+  log.mark.from = Position{1500};
+  log.coded.clear();
+  CHECK(pair.follower->follow(log).code() == Code::guest_gone);
+}
+
+TEST_CASE("an interrupted follower stops") {
+  Pair pair;
+  pair.primary.live(Position{2000});
+  pair.follower->interrupt();
+  CHECK(pair.follower->follow(pair.cut(2)).code() == Code::cancelled);
+}
+
+TEST_CASE("a recorder has what the backup lacks until it is acknowledged") {
+  Pair pair;
+  for (const std::uint64_t number : {2, 3, 4}) {
+    pair.primary.take(frame("x"));
+    pair.cut(number);
+  }
+  CHECK(pair.recorder.bytes() > 0);
+  CHECK(pair.recorder.since(epoch(2)).size() == 2);
+  CHECK(pair.recorder.since(epoch(2))[0]->id == epoch(3));
+  CHECK(pair.recorder.since(epoch(2))[0]->base == epoch(2));
+  pair.recorder.acknowledged(epoch(3));
+  CHECK(pair.recorder.since(epoch(0)).size() == 1);
+  pair.recorder.acknowledged(epoch(4));
+  CHECK(pair.recorder.bytes() == 0);
+}
+
+TEST_CASE("logs travel whole, in order, or not at all") {
+  Pair pair;
+  pair.primary.take({GuestInput::Kind::frame, std::vector<std::byte>(60000)});
+  for (int i = 0; i < 40; ++i)
+    pair.primary.take({GuestInput::Kind::frame, std::vector<std::byte>(60000)});
+  const wire::LogEpoch two = pair.cut(2);
+  pair.primary.live(Position{1300});
+  const wire::LogEpoch three = pair.cut(3);
+  const auto long_frames = frames_of(two);
+  REQUIRE(long_frames.size() == 3);
+  const auto code = [](const auto& result) { return result ? Code{} : result.error().code(); };
+
+  LogAssembler assembler;
+  CHECK(code(feed(assembler, long_frames[0])) == Code::corrupt);  // No checkpoint before it.
+  assembler.begin(epoch(1), Position{1000});
+  CHECK(code(feed(assembler, frames_of(three)[0])) == Code::corrupt);  // Its base is missing.
+  CHECK_FALSE(*feed(assembler, long_frames[0]));
+  CHECK(code(feed(assembler, long_frames[2])) == Code::corrupt);  // One was left out.
+  assembler.drop_partial();
+  CHECK_FALSE(*feed(assembler, long_frames[0]));
+  CHECK_FALSE(*feed(assembler, long_frames[1]));
+  const auto whole = feed(assembler, long_frames[2]);
+  REQUIRE(whole);
+  REQUIRE(*whole);
+  CHECK(**whole == two);
+  CHECK(code(feed(assembler, long_frames[0])) == Code::corrupt);  // Twice.
+  const auto next = feed(assembler, frames_of(three)[0]);
+  REQUIRE(next);
+  CHECK(**next == three);
+}
+
+TEST_CASE("a log that contradicts itself is corrupt") {
+  const auto refused = [](auto spoil) {
+    Pair pair;
+    pair.primary.live(Position{1100});
+    pair.primary.take(frame("x"));
+    pair.primary.live(Position{1200});
+    wire::LogEpoch log = pair.cut(2);
+    spoil(log);
+    LogAssembler assembler;
+    assembler.begin(epoch(1), Position{1000});
+    const auto taken = feed(assembler, frames_of(log)[0]);
+    return !taken && taken.error().code() == Code::corrupt;
+  };
+  CHECK_FALSE(refused([](wire::LogEpoch&) {}));
+  CHECK(refused([](wire::LogEpoch& log) { ++log.mark.inputs; }));
+  CHECK(refused([](wire::LogEpoch& log) { log.mark.bytes += 1; }));
+  CHECK(refused([](wire::LogEpoch& log) { log.mark.from = Position{999}; }));
+  CHECK(refused([](wire::LogEpoch& log) { log.mark.until = Position{1050}; }));
+  CHECK(refused([](wire::LogEpoch& log) { log.id = epoch(1); }));
+  CHECK(refused(
+      [](wire::LogEpoch& log) { log.coded.back() = std::byte{1}, log.coded.push_back({}); }));
+}
+
+TEST_CASE("the pace falls gradually with the lag") {
+  const Nanos bound = Millis{100};
+  CHECK(pace(Nanos{0}, bound) == 100);
+  CHECK(pace(bound / 2, bound) == 100);
+  unsigned before = 100;
+  for (Nanos lag = bound / 2; lag < 4 * bound; lag += Millis{5}) {
+    const unsigned now = pace(lag, bound);
+    CHECK(now <= before);
+    CHECK(now + 5 >= before);
+    before = now;
+  }
+  CHECK(before == kPaceLeast);
+}
