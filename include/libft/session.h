@@ -18,6 +18,7 @@
 #include "libft/arbiter.h"
 #include "libft/clock.h"
 #include "libft/detector.h"
+#include "libft/deterministic_guest.h"
 #include "libft/executor.h"
 #include "libft/fence.h"
 #include "libft/guest.h"
@@ -30,7 +31,16 @@
 
 namespace libft {
 
+// How the backup is kept equal.
+enum class Strategy {
+  checkpoint,  // Any guest: what it changed is copied, epoch by epoch.
+  replay,      // A DeterministicGuest: its inputs are logged, and the backup executes them.
+};
+std::string_view to_string(Strategy strategy);
+Result<Strategy> strategy_from(std::string_view name);
+
 struct SessionOptions {
+  Strategy strategy = Strategy::checkpoint;
   // --- interval ---
   bool adaptive = true;             // False: a checkpoint every `interval`, whatever the guest does.
   Nanos interval = Millis{25};      // The shortest time between checkpoints while no output waits.
@@ -49,6 +59,11 @@ struct SessionOptions {
   bool automatic_failover = true;   // False: only switch_over() and fail_over().
   Nanos head_start = Millis{25};    // What a suspecting backup leaves to a primary that may live.
   Nanos arbiter_timeout = Millis{2000};  // Then the answer counts as unknown, and is asked again.
+  // --- replay ---
+  Nanos follow_max = Millis{50};    // How far the backup's execution may lag before the guest is slowed.
+  Nanos hash_interval = Millis{500};  // Between two comparisons of the whole state.
+  std::size_t log_bytes_max = 64u << 20;  // Not yet acknowledged; then protection is given up.
+
   bool redeliver_input = true;      // After a failover: what came in since the restored epoch.
   DetectorOptions detector;
   bool take_over_record = false;    // protect: the record names an earlier session of this host whose
@@ -61,6 +76,7 @@ struct Replica {
   std::unique_ptr<OutputGate> gate;
   std::unique_ptr<Guest> guest;
   InputTap* input = nullptr;  // The gate once more, when it has that facet.
+  DeterministicGuest* exact = nullptr;  // The guest once more, when it has that facet.
 };
 
 struct SessionParts {
@@ -117,6 +133,8 @@ struct SessionStatus {
   std::uint64_t epochs = 0;             // Checkpoints taken (primary) or applied (backup) here.
   std::uint32_t sync_round = 0;         // First synchronisation.
   std::uint64_t sync_pages_sent = 0, sync_pages_total = 0;
+  std::string strategy;                 // "checkpoint", "replay"
+  double follow_lag_ms = 0;             // replay: how far the backup's execution is behind.
   std::uint64_t bytes_sent = 0, bytes_received = 0;
   std::uint64_t pages_sent = 0, pages_zero = 0, pages_delta = 0, pages_raw = 0;
   Percentiles handshake_ms;             // Of a cooperative guest: from the wish to the pause.

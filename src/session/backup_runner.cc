@@ -6,6 +6,7 @@
 #include "os/memory_free.h"
 #include "os/random.h"
 #include "session/shape.h"
+#include "session/strategy.h"
 
 namespace libft::session {
 namespace {
@@ -105,11 +106,7 @@ void BackupRunner::perform_one(const core::Action& action) {
         if constexpr (std::is_same_v<What, core::SendMessage>) {
           send(what.message, what.generation);
         } else if constexpr (std::is_same_v<What, core::ApplyEpoch>) {
-          if (checking_)
-            assembler_->each_page(
-                [this](std::span<const std::byte> page) { checking_->memory.hash_now(page); });
-          assembler_->apply();
-          context_.statistics.update([](SessionStatus& s) { ++s.epochs; });
+          apply(what.id);
         } else if constexpr (std::is_same_v<What, core::StartOver>) {
           start_over(what.why);
         } else if constexpr (std::is_same_v<What, core::StandDown>) {
@@ -151,6 +148,8 @@ Status BackupRunner::prepare(const wire::Welcome& welcome) {
     const std::scoped_lock lock(context_.replica_mutex);
     replica_ = std::move(made);
   }
+  if ((welcome.features & wire::feature::logs) != 0 && replica_.exact == nullptr)
+    return missing_for_replay(replica_.guest->info().driver);
   return replica_.guest->accepts(info);
 }
 
@@ -163,6 +162,9 @@ void BackupRunner::on_welcomed(const wire::Welcome& welcome, Generation generati
     assembler_ = std::make_unique<checkpoint::EpochAssembler>(context_.parts.guest, info,
                                                               context_.parts.arena);
   assembler_->drop_partial();
+  logs_.drop_partial();
+  follows_ = (welcome.features & wire::feature::logs) != 0;
+  if (!welcome.resume) follow_.reset();  // Before its guest's memory is written anew.
   replica_.guest->set_event_sink(
       posting_.later<GuestEvent>([this](const GuestEvent& event) { on_guest_event(event); }));
   detector_.reset();
@@ -180,6 +182,7 @@ void BackupRunner::on_welcomed(const wire::Welcome& welcome, Generation generati
     s.transport = description;
     s.peer = to_string(welcome.primary);
     s.guest_description = info.description;
+    s.strategy = to_string(follows_ ? Strategy::replay : Strategy::checkpoint);
     s.tracker = info.tracker;
     s.accelerator = info.accelerator;
   });
@@ -221,13 +224,9 @@ void BackupRunner::on_bulk(const wire::Frame& frame) {
       context_.tell(LogLevel::warning, "corrupt_frame", status.to_string(), {});
     return;
   }
+  if (frame.header.type == wire::FrameType::epoch_log) return on_log(frame);
   auto complete = assembler_->on_frame(frame);
-  if (!complete) {
-    context_.statistics.update([](SessionStatus& s) { ++s.corrupt_frames; });
-    context_.tell(LogLevel::error, "corrupt_frame", complete.error().to_string(), {});
-    assembler_->drop_partial();
-    return connector_->hang_up();
-  }
+  if (!complete) return on_corrupt(complete.error());
   if (const auto state = assembler_->take_probe_state()) answer_probe(*state);
   if (!*complete) return;
   const auto& epoch = **complete;
@@ -235,6 +234,24 @@ void BackupRunner::on_bulk(const wire::Frame& frame) {
                                   epoch.guest_paused));
   inputs_.forget_through(epoch.id.epoch);
   announce();
+}
+
+void BackupRunner::on_corrupt(const Status& status) {
+  context_.statistics.update([](SessionStatus& s) { ++s.corrupt_frames; });
+  context_.tell(LogLevel::error, "corrupt_frame", status.to_string(), {});
+  assembler_->drop_partial();
+  logs_.drop_partial();
+  connector_->hang_up();
+}
+
+void BackupRunner::apply(EpochId id) {
+  context_.statistics.update([](SessionStatus& s) { ++s.epochs; });
+  if (log_ && log_->id == id) return follow_->take(*std::exchange(log_, std::nullopt));
+  if (checking_)
+    assembler_->each_page(
+        [this](std::span<const std::byte> page) { checking_->memory.hash_now(page); });
+  assembler_->apply();
+  if (follows_) begin_to_follow(id);
 }
 
 // In pieces, so that epochs go on being acknowledged; what they change is hashed before.
@@ -290,6 +307,7 @@ void BackupRunner::on_lost(const Status& status) {
   clear_waiting();
   checking_.reset();
   if (assembler_) assembler_->drop_partial();
+  logs_.drop_partial();
   context_.tell(LogLevel::warning, "disconnected", status.to_string(), {});
   perform(core_.on_disconnected(context_.now()));
 }
@@ -319,6 +337,7 @@ void BackupRunner::on_guest_event(const GuestEvent& event) {
   checking_.reset();
   give_up_trial("the standby's process died");
   trial_.reset();
+  follow_.reset();
   assembler_.reset();
   {
     const std::scoped_lock lock(context_.replica_mutex);
@@ -338,6 +357,8 @@ void BackupRunner::start_over(const std::string& why) {
   detector_.reset();
   checking_.reset();
   give_up_trial(why);
+  follow_.reset();
+  log_.reset();
   if (assembler_) assembler_->reset();
   inputs_.clear();
   core_ = core::Backup(std::move(*self), core_options(context_));
@@ -348,6 +369,7 @@ void BackupRunner::start_over(const std::string& why) {
 void BackupRunner::stand_down(const std::string& why) {
   give_up_trial(why);
   trial_.reset();
+  follow_.reset();
   detector_.reset();
   connector_->hang_up();
   if (replica_.guest) replica_.guest->destroy();
@@ -364,7 +386,7 @@ void BackupRunner::promote(const core::Promote& order) {
     if (auto status = context_.parts.fence->fence(context_.parts.guest, order.loser); !status)
       context_.tell(LogLevel::warning, "fence_failed", status.to_string(), {});
   }
-  auto status = replica_.guest->load_state(assembler_->state());
+  auto status = follow_ ? follow_->finish() : replica_.guest->load_state(assembler_->state());
   const Time loaded = context_.now();
   context_.statistics.update([&](SessionStatus& s) {
     ++s.failovers;
@@ -378,6 +400,10 @@ void BackupRunner::promote(const core::Promote& order) {
     return;
   }
   detector_.reset();
+  if (follow_) {
+    context_.tell(LogLevel::info, "output_repeated", fmt::format("{} frames", follow_->go_live()), {});
+    follow_.reset();
+  }
   promoted_({order.record, core_.self(), core_.newest().epoch.next(), order.stay_paused});
   if (replica_.input) {
     const auto kept = inputs_.kept(), delivered = inputs_.deliver(*replica_.input);
@@ -398,6 +424,9 @@ Status BackupRunner::fail_over() {
 
 void BackupRunner::test_failover(TrialDone done) {
   if (trial_) return done(failure(Code::refused, "another trial is under way"));
+  if (follow_)
+    return done(failure(Code::unsupported,
+                        "the backup executes the guest already: `ftctl verify` compares the two"));
   if (core_.newest().epoch.value == 0)
     return done(
         failure(Code::refused, "no complete image yet: wait until `ftctl status` says in_sync"));

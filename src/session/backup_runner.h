@@ -13,10 +13,12 @@
 #include "session/actions.h"
 #include "session/connector.h"
 #include "session/context.h"
+#include "session/follow_thread.h"
 #include "session/input_copies.h"
 #include "session/memory_hash.h"
 #include "session/trial.h"
 #include "strategy/checkpoint/epoch_assembler.h"
+#include "strategy/replay/log_assembler.h"
 
 namespace libft::session {
 
@@ -61,6 +63,12 @@ class BackupRunner {
   void handle(const OwnedFrame& frame);
   void on_bulk(const wire::Frame& frame);
   void on_message(const wire::Message& message, Generation generation);
+  void on_corrupt(const Status& status);
+  void on_log(const wire::Frame& frame);
+  void apply(EpochId id);
+  void begin_to_follow(EpochId base);
+  void on_followed(EpochId id);
+  void on_apart(const Status& status);
   void check();
   void on_trial_wants();
   void on_trial_over();
@@ -88,6 +96,10 @@ class BackupRunner {
   std::unique_ptr<Detector> detector_;
   std::deque<OwnedFrame> waiting_;  // Bounded by the connector's credit.
   InputMemory inputs_;
+  bool follows_ = false;  // After the first epoch, logs come.
+  replay::LogAssembler logs_;
+  std::optional<wire::LogEpoch> log_;  // Whole, and about to be applied.
+  std::unique_ptr<FollowThread> follow_;
   struct Checking {
     wire::Verify question;
     MemoryHash memory;

@@ -7,9 +7,15 @@
 
 #include "os/memory_free.h"
 #include "session/reference_limit.h"
+#include "session/strategy.h"
 
 namespace libft::session {
 namespace {
+
+// A log is cut while the guest runs: often, and many may be under way.
+constexpr Nanos kLogFloor = std::chrono::microseconds{200};
+constexpr Nanos kLogIdle = Millis{10};
+constexpr std::uint32_t kLogsInflight = 32;
 
 core::PrimaryOptions core_options(const SessionOptions& options, const GateLimits& gate) {
   core::PrimaryOptions core;
@@ -20,6 +26,11 @@ core::PrimaryOptions core_options(const SessionOptions& options, const GateLimit
   core.interval.idle = options.idle;
   core.inflight_max = options.inflight_max;
   core.epochs_held_max = gate.epochs_held_max;
+  if (options.strategy == Strategy::replay) {
+    core.interval.floor = kLogFloor;
+    core.interval.interval = core.interval.idle = kLogIdle;
+    core.inflight_max = std::max(options.inflight_max, kLogsInflight);
+  }
   core.stall_limit = options.detector.interval * options.detector.missed_max;
   return core;
 }
@@ -46,6 +57,8 @@ PrimaryRunner::PrimaryRunner(Context& context, Replica& replica, Incarnation sel
       detector_posting_(context.mailbox) {}
 
 Status PrimaryRunner::prepare() {
+  if (context_.options.strategy == Strategy::replay && replica_.exact == nullptr)
+    return missing_for_replay(replica_.guest->info().driver);
   replica_.gate->set_waiting_sink(
       own_posting_.later([this] { perform(core_.on_output_waiting(context_.now())); }));
   replica_.guest->set_event_sink(
@@ -90,6 +103,7 @@ PrimaryRunner::~PrimaryRunner() {
   replica_.gate->set_waiting_sink([] {});
   replica_.guest->set_event_sink([](const GuestEvent&) {});
   connection_.reset();
+  end_log();
   if (verification_) verification_->done(failure(Code::cancelled, "the session stopped"));
   if (tracking_) replica_.guest->stop_tracking();
 }
@@ -148,6 +162,7 @@ void PrimaryRunner::perform_one(const core::Action& action) {
 void PrimaryRunner::tick() {
   perform(core_.on_tick(context_.now()));
   if (!core_.must_confirm()) context_.parts.guard->beat();
+  if (following_) watch_log();
   if (detector_) detector_->progress();
 }
 
@@ -155,8 +170,11 @@ void PrimaryRunner::tick() {
 
 void PrimaryRunner::on_message(const wire::Message& message) {
   const Time now = context_.now();
-  if (const auto* ack = std::get_if<wire::Ack>(&message))
+  if (const auto* ack = std::get_if<wire::Ack>(&message)) {
+    if (following_) following_->recorder.acknowledged(ack->id);
     return perform(core_.on_ack(now, ack->id));
+  }
+  if (const auto* followed = std::get_if<wire::Followed>(&message)) return on_followed(followed->id);
   if (const auto* probe = std::get_if<wire::ProbeAnswer>(&message)) return on_probe_answer(*probe);
   if (const auto* verify = std::get_if<wire::Verify>(&message)) return on_verify(*verify);
   std::string why = "the backup sent a message that only a primary sends";

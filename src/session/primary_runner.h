@@ -18,6 +18,7 @@
 #include "session/sync.h"
 #include "strategy/checkpoint/checkpointer.h"
 #include "strategy/checkpoint/epoch_encoder.h"
+#include "strategy/replay/recorder.h"
 
 namespace libft::session {
 
@@ -45,6 +46,7 @@ class PrimaryRunner {
     PageSet pages;
     Time sealed_at, sent_at;
     bool sent = false;
+    bool log = false;
   };
   struct Sync {
     SyncRounds rounds;
@@ -69,8 +71,18 @@ class PrimaryRunner {
   using Still = std::function<void(const Status&, Nanos handshake)>;
   void when_still(Still then);
   void let_run();
+  void let_run_again();
   void begin_checkpoint(const core::TakeCheckpoint& order);
   void checkpoint(const core::TakeCheckpoint& order, Nanos handshake);
+  Status begin_log(EpochId base);
+  void cut_log(const core::TakeCheckpoint& order);
+  Status seal_and_cut(const core::TakeCheckpoint& order, std::shared_ptr<const wire::LogEpoch>& log);
+  void send_log(std::shared_ptr<const wire::LogEpoch> log);
+  void on_log_sent(EpochId id, std::size_t bytes, Nanos took);
+  void on_followed(EpochId id);
+  void keep_pace();
+  void watch_log();
+  void end_log();
   void capture_for_verify(const checkpoint::CapturedEpoch& epoch, bool stay_paused);
   void ask_to_verify();
   void end_verification(Result<std::string> outcome);
@@ -113,6 +125,15 @@ class PrimaryRunner {
   std::unique_ptr<checkpoint::EpochEncoder> encoder_;
   std::unique_ptr<Connection> connection_;  // Uses encoder_: goes first.
   std::unique_ptr<InputForwarder> inputs_;
+  // Of a guest that is replayed, while it has a backup.
+  struct Following {
+    replay::Recorder recorder;
+    std::deque<std::pair<EpochId, Time>> cut;  // Not yet executed by the backup, and since when.
+    Time hashed_at;
+    unsigned pace = 100;
+    explicit Following(DeterministicGuest& guest) : recorder(guest) {}
+  };
+  std::unique_ptr<Following> following_;
   std::unique_ptr<Detector> detector_;
   std::deque<Pending> pending_;
   std::optional<Sync> sync_;

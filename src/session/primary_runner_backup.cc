@@ -66,6 +66,9 @@ void PrimaryRunner::offer(std::unique_ptr<Transport> connection, std::vector<std
     disconnect();
     perform(core_.on_disconnected(context_.now(), "the backup dialled anew"));
   }
+  if (context_.options.strategy == Strategy::replay && !(hello.features & wire::feature::logs))
+    return refuse(*connection, Code::unsupported,
+                  "the backup's libft cannot replay: install the same release on both hosts");
   const auto answer = core_.consider(hello);
   if (!answer.accepted) return refuse(*connection, Code::refused, answer.why);
   received.erase(received.begin(), received.begin() + static_cast<std::ptrdiff_t>(first->bytes));
@@ -112,6 +115,7 @@ void PrimaryRunner::welcome(std::unique_ptr<Transport> transport, std::vector<st
   wire::Welcome answer;
   answer.version = std::min(wire::kVersion, hello.version_max);
   answer.features = hello.features & (wire::feature::delta_pages | wire::feature::delta_state);
+  if (context_.options.strategy == Strategy::replay) answer.features |= wire::feature::logs;
   answer.primary = core_.self();
   answer.shape = shape_of(replica_.guest->info());
   answer.resume = resume;
@@ -126,6 +130,8 @@ void PrimaryRunner::welcome(std::unique_ptr<Transport> transport, std::vector<st
     s.peer = to_string(hello.backup);
   });
   perform(core_.on_backup(context_.now(), hello));
+  if (resume && following_)
+    for (auto& log : following_->recorder.since(hello.newest_complete)) send_log(std::move(log));
 }
 
 // What the backup lacks goes with the next epoch, raw: the reference image is ahead of it.
@@ -185,6 +191,7 @@ void PrimaryRunner::drop_peer(const std::string& why) {
   detector_posting_.forget();
   inputs_.reset();
   sync_.reset();
+  end_log();
   pending_.clear();
   if (tracking_) replica_.guest->stop_tracking();
   tracking_ = false;

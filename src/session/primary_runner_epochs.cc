@@ -56,6 +56,7 @@ void PrimaryRunner::let_run() {
 }
 
 void PrimaryRunner::begin_checkpoint(const core::TakeCheckpoint& order) {
+  if (following_ && following_->recorder.begun()) return cut_log(order);
   when_still([this, order](const Status& status, Nanos handshake) {
     if (status) return checkpoint(order, handshake);
     perform(core_.on_capture_failed(context_.now(), order.id, status.to_string()));
@@ -64,7 +65,7 @@ void PrimaryRunner::begin_checkpoint(const core::TakeCheckpoint& order) {
 
 void PrimaryRunner::checkpoint(const core::TakeCheckpoint& order, Nanos handshake) {
   if (order.begin_hold) {
-    if (replica_.input && context_.options.redeliver_input)
+    if (replica_.input && context_.options.redeliver_input && !following_)
       inputs_ = std::make_unique<InputForwarder>(*replica_.input,
                                                  own_posting_.later([this] { send_inputs(); }));
     context_.parts.guard->beat();
@@ -72,10 +73,10 @@ void PrimaryRunner::checkpoint(const core::TakeCheckpoint& order, Nanos handshak
                               context_.options.detector.missed_max);
   }
   if (inputs_) inputs_->set_epoch(order.id.epoch.next());
-  const bool verify = verification_ && verification_->id.epoch.value == 0;
+  const bool verify = verification_ && verification_->id.epoch.value == 0 && !following_;
   const checkpoint::CaptureOrder capture{.id = order.id,
                                          .begin_hold = order.begin_hold,
-                                         .stay_paused = order.stay_paused || verify,
+                                         .stay_paused = order.stay_paused || verify || following_,
                                          .guest_ended = order.guest_ended,
                                          .guest_paused = owner_paused_};
   auto captured = checkpointer_->run(capture);
@@ -85,6 +86,11 @@ void PrimaryRunner::checkpoint(const core::TakeCheckpoint& order, Nanos handshak
   }
   auto* epoch = *captured;
   epoch->times.handshake = handshake;
+  if (following_) {
+    if (const auto status = begin_log(order.id); !status)
+      context_.tell(LogLevel::error, "error", status.within("begin the log").to_string(), {});
+    if (!order.stay_paused) let_run_again();
+  }
   if (verify) capture_for_verify(*epoch, order.stay_paused);
   Pending pending;
   pending.pages = epoch->pages;
@@ -217,7 +223,10 @@ void PrimaryRunner::capture_for_verify(const checkpoint::CapturedEpoch& epoch, b
   checkpointer_->want(written);
   verification.left_out = without(written, epoch.pages);
   memory.leave_out(verification.left_out);
-  if (stay_paused) return;
+  if (!stay_paused) let_run_again();
+}
+
+void PrimaryRunner::let_run_again() {
   if (auto status = replica_.guest->resume(); !status)
     context_.tell(LogLevel::error, "error", status.within("resume the guest").to_string(), {});
 }

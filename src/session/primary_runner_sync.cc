@@ -20,6 +20,8 @@ void PrimaryRunner::begin_sync() {
   if (auto status = replica_.guest->start_tracking(); !status)
     return fail_sync(status.within("begin to track written pages"));
   tracking_ = true;
+  if (context_.options.strategy == Strategy::replay)
+    following_ = std::make_unique<Following>(*replica_.exact);
   sync_ = Sync{
       SyncRounds(context_.options.sync_rounds_max, context_.options.sync_pages_left), {}, false};
   const auto all = all_pages(replica_.guest->info());

@@ -180,6 +180,7 @@ class SessionImpl final : public Session {
     const auto& info = replica_.guest->info();
     statistics_.update([&](SessionStatus& s) {
       s.guest_description = info.description;
+      s.strategy = to_string(context_.options.strategy);
       s.tracker = info.tracker;
       s.accelerator = info.accelerator;
       s.staging_bytes = context_.options.staging_bytes * (context_.options.inflight_max + 1);

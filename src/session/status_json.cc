@@ -48,6 +48,8 @@ std::string to_json(const SessionStatus& s) {
       {"sync_round", s.sync_round},
       {"sync_pages_sent", s.sync_pages_sent},
       {"sync_pages_total", s.sync_pages_total},
+      {"strategy", s.strategy},
+      {"follow_lag_ms", s.follow_lag_ms},
       {"bytes_sent", s.bytes_sent},
       {"bytes_received", s.bytes_received},
       {"pages_sent", s.pages_sent},

@@ -29,6 +29,7 @@ struct Settings {
   std::string arbiter;
   std::string fence;
   std::string key_file;
+  std::string strategy = "checkpoint";
   std::string state_dir;  // Empty: default_state_dir().
   std::string control;    // Empty: one in the state directory.
   std::string epochs_log;

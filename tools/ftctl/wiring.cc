@@ -102,6 +102,7 @@ Status RealHost::check(const Settings& settings) const {
                        "--key-file; --insecure goes without");
   }
   if (auto options = transport_options(settings); !options) return options.error();
+  if (auto strategy = strategy_from(settings.strategy); !strategy) return strategy.error();
   // The records of --manual-failover are this host's own, as the state directory is.
   if (settings.arbiter.empty()) FT_TRY(ensure_state_dir(settings.state_dir + "/records"));
   if (auto arbiter = failover::open_arbiter(arbiter_spec(settings)); !arbiter)
@@ -282,6 +283,7 @@ std::string host_name(const Settings& settings) {
 
 SessionOptions session_options(const Settings& settings) {
   SessionOptions options;
+  options.strategy = strategy_from(settings.strategy).value_or(Strategy::checkpoint);
   options.adaptive = !settings.fixed;
   options.interval = Millis{settings.interval};
   options.floor = Millis{settings.floor};

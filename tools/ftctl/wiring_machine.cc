@@ -74,7 +74,8 @@ Result<Replica> open(const Settings& settings, machine::MachineGuestOptions opti
   if (settings.tap.empty()) {
     FT_ASSIGN(auto gate, output::MemoryGate::create({}, [](std::span<const std::byte>) {}));
     FT_ASSIGN(auto guest, machine::MachineGuest::create(std::move(options)));
-    return Replica{std::move(gate), std::move(guest), nullptr};
+    DeterministicGuest* const exact = guest.get();
+    return Replica{std::move(gate), std::move(guest), nullptr, exact};
   }
   FT_ASSIGN(Cable cable, make_cable());
   FT_ASSIGN(auto gate, open_gate(settings, std::move(cable.gate), start, std::move(guard), log));
@@ -82,7 +83,8 @@ Result<Replica> open(const Settings& settings, machine::MachineGuestOptions opti
   FT_ASSIGN(auto guest, machine::MachineGuest::create(std::move(options)));
   log.write(LogLevel::info, "machine", guest->info().description);
   InputTap* const input = settings.no_redeliver_input ? nullptr : gate.get();
-  return Replica{std::move(gate), std::move(guest), input};
+  DeterministicGuest* const exact = guest.get();
+  return Replica{std::move(gate), std::move(guest), input, exact};
 }
 
 }  // namespace

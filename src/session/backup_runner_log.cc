@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The BackupRunner of a guest that is replayed: logs come, are acknowledged when they are here, and
+// executed on a thread of their own.
+#include "session/backup_runner.h"
+
+namespace libft::session {
+
+void BackupRunner::on_log(const wire::Frame& frame) {
+  auto whole = logs_.on_frame(frame);
+  if (whole && *whole && !follow_)
+    whole = failure(Code::corrupt, "a log, and no checkpoint that it goes on from");
+  if (!whole) return on_corrupt(whole.error());
+  if (!*whole) return;
+  log_ = std::move(**whole);
+  const wire::LogMark mark = log_->mark;
+  perform(core_.on_epoch_complete(context_.now(), log_->id, false, mark.guest_ended,
+                                  mark.guest_paused));
+  announce();
+}
+
+// The checkpoint is applied: here the follower begins.
+void BackupRunner::begin_to_follow(EpochId base) {
+  follow_.reset();
+  Status status = replica_.guest->load_state(assembler_->state());
+  const auto at = status ? replica_.exact->position() : failure(status);
+  if (!at) return start_over(at.error().within("begin to follow").to_string());
+  logs_.begin(base, *at);
+  follow_ = std::make_unique<FollowThread>(
+      *replica_.exact,
+      FollowThread::Sinks{
+          .followed = own_posting_.later<EpochId>([this](EpochId id) { on_followed(id); }),
+          .failed = own_posting_.later<Status>([this](const Status& s) { on_apart(s); })});
+}
+
+void BackupRunner::on_followed(EpochId id) {
+  send(wire::Followed{id}, core_.generation());
+  handle_waiting();  // It may have been full.
+}
+
+// What this replica executed is not what the primary executed: it is no replica any more.
+void BackupRunner::on_apart(const Status& status) {
+  if (core_.state() == core::BackupState::promoted) return;
+  context_.tell(LogLevel::error, "diverged", status.to_string(), {});
+  send(wire::Bye{"the backup's execution differs from the primary's: " + status.message()},
+       core_.generation());
+  start_over(status.message());
+}
+
+}  // namespace libft::session

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Which strategies a guest can have, and what one is told whose guest cannot.
+#pragma once
+
+#include <fmt/format.h>
+
+#include "libft/session.h"
+
+namespace libft::session {
+
+inline Status missing_for_replay(const std::string& driver) {
+  return Status(
+      Code::unsupported,
+      fmt::format("a {} guest cannot be replayed: nobody can stop its processors at an exact "
+                  "instruction, dictate the time it reads, or hold an interrupt back to "
+                  "a position; use the strategy checkpoint, or a machine: guest",
+                  driver));
+}
+
+}  // namespace libft::session
