@@ -67,27 +67,32 @@ Result<std::string> find_guest(const DemoOptions& options, const std::string& fo
     }
     return guest.string();
   }
-  print("preparing the guest (the first time this downloads Debian's cloud kernel and Redis)\n");
+  print(options.machine
+            ? "preparing the guest (the first time this builds Linux for it: about 8 minutes)\n"
+            : "preparing the guest (the first time this downloads Debian's cloud kernel and "
+              "Redis)\n");
+  const std::string script =
+      options.machine ? LIBFT_LAB_FOLDER "/machine/make-linux.sh" : LIBFT_LAB_FOLDER "/make-guest.sh";
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return failure(os::errno_status("pipe"));
   const os::ScopedFd read_end(ends[0]);
   os::ScopedFd write_end(ends[1]);
-  FT_ASSIGN(os::Child script,
-            os::Child::start({.argv = {"bash", LIBFT_LAB_FOLDER "/make-guest.sh", cache_folder()},
+  FT_ASSIGN(os::Child making,
+            os::Child::start({.argv = {"bash", script, cache_folder()},
                               .stdout_fd = write_end.get(),
                               .stderr_fd = STDERR_FILENO}));
   write_end.reset();
   std::optional<os::ChildEnd> end;
-  FT_TRY(interrupt.wait("the guest's image", std::chrono::minutes{15}, [&] {
-    if (auto ended = script.wait(Nanos{0})) end = *ended;
+  FT_TRY(interrupt.wait("the guest's image", std::chrono::minutes{30}, [&] {
+    if (auto ended = making.wait(Nanos{0})) end = *ended;
     return end.has_value();
   }));
-  if (!end->clean()) return failure(Code::io, "make-guest.sh: " + os::to_string(*end));
+  if (!end->clean()) return failure(Code::io, script + ": " + os::to_string(*end));
   char path[4096];
   const ssize_t got = ::read(read_end.get(), path, sizeof path);
   std::string guest(path, static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
   while (!guest.empty() && guest.back() == '\n') guest.pop_back();
-  if (guest.empty()) return failure(Code::io, "make-guest.sh named no folder in " + folder);
+  if (guest.empty()) return failure(Code::io, script + " named no folder in " + folder);
   return guest;
 }
 
@@ -121,8 +126,10 @@ Series run_all(const DemoOptions& options, const std::string& guest, const std::
                Interrupt& interrupt) {
   Series series;
   const std::uint64_t seed = chosen_seed(options);
-  print(fmt::format("victim: {}, arbiter: {}, seed: {}\n{}", to_string(options.victim),
-                    options.arbiter, seed, options.verbose ? "" : header_line()));
+  print(fmt::format("guest: {}, strategy: {}, victim: {}, arbiter: {}, seed: {}\n{}",
+                    options.machine ? "machine" : "QEMU", options.strategy,
+                    to_string(options.victim), options.arbiter, seed,
+                    options.verbose ? "" : header_line()));
   for (int number = 1; number <= options.runs; ++number) {
     const std::string place = fmt::format("{}/run{}", folder, number);
     std::filesystem::create_directories(place);

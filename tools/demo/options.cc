@@ -34,7 +34,11 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
   app.add_option("--json", options.json_file, "Write the figures to this file");
   app.add_option("--html", options.html_file, "The report (\"\" for none)");
   app.add_option("--keep-logs", options.keep_logs, "Keep all logs in this folder");
-  app.add_option("--guest", options.guest, "Folder of the guest (default: build one)");
+  app.add_option("--guest", options.guest,
+                 "\"machine\": Linux on libft's own machine; or the folder of a guest for QEMU "
+                 "(default: build one)");
+  app.add_option("--strategy", options.strategy, "As for ftctl protect")
+      ->check(CLI::IsMember({"checkpoint", "replay"}));
   app.add_option("--ftctl", options.ftctl, "The ftctl to use (default: this program)");
   app.add_flag("--reprotect-all", options.reprotect_all,
                "Protect the survivor again in each run, not only in the first");
@@ -46,6 +50,8 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   options.victim = *victim_from(victim);
+  options.machine = options.guest == "machine";
+  if (options.machine) options.guest.clear();
   if (before->count() > 0) options.seconds = seconds;
   return std::nullopt;
 }

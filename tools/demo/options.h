@@ -22,6 +22,8 @@ struct DemoOptions {
   bool fixed = false;
   std::string json_file, html_file = "demo-report.html", keep_logs;
   std::string guest;           // Folder with vmlinuz, initrd.img, cmdline; empty: build one.
+  bool machine = false;        // A guest on libft's own machine instead of one in QEMU.
+  std::string strategy = "checkpoint";
   std::string ftctl;           // Empty: this program.
   bool reprotect_all = false;  // In each run, not only in the first.
   bool bench = false;

@@ -19,6 +19,7 @@ namespace {
 
 constexpr const char* kGuestName = "demo";
 constexpr const char* kTap = "tap0";
+constexpr int kMachineMib = 64;
 constexpr std::uint16_t kPort = 7070, kHeartbeatPort = 7071;
 
 std::string heartbeats(Side side) {
@@ -66,7 +67,7 @@ Status World::set_up() {
   FT_ASSIGN(hosts_, lab::TwoHosts::create());
   for (const Side side : {Side::a, Side::b}) FT_TRY(hosts_->add_tap(side, kTap));
   FT_TRY(make_key());
-  FT_TRY(write_guest_description());
+  if (!options_.machine) FT_TRY(write_guest_description());
   if (options_.arbiter == "etcd") return start_etcd();
   std::error_code error;
   std::filesystem::create_directories(folder_ + "/arbiter", error);
@@ -146,7 +147,11 @@ Result<os::ScopedFd> World::log_file(const std::string& name) const {
 }
 
 Result<std::unique_ptr<Ftctl>> World::protect(Side side) {
-  return start(side, {"protect", "qemu:" + folder_ + "/guest.json"});
+  if (!options_.machine) return start(side, {"protect", "qemu:" + folder_ + "/guest.json"});
+  return start(side, {"protect", fmt::format("machine:{0}/Image,mib={1},initrd={0}/initrd.cpio,"
+                                             "append=console=ttyS0 ip={2} observer={3}",
+                                             guest_, kMachineMib, lab::kGuestAddress,
+                                             lab::kClientAddress)});
 }
 
 Result<std::unique_ptr<Ftctl>> World::stand_by(Side side) {
@@ -175,6 +180,7 @@ Result<std::unique_ptr<Ftctl>> World::start(Side side, std::vector<std::string> 
   if (options_.interval_ms > 0) {
     ftctl.argv.insert(ftctl.argv.end(), {"--interval", std::to_string(options_.interval_ms)});
   }
+  ftctl.argv.insert(ftctl.argv.end(), {"--strategy", options_.strategy});
   if (options_.fixed) ftctl.argv.emplace_back("--fixed");
   FT_ASSIGN(const os::ScopedFd out, log_file(fmt::format("{}{}.log", letter(side), started_)));
   ftctl.stdout_fd = ftctl.stderr_fd = out.get();
