@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "bench_capi.h"
+#include "bench_machine.h"
 #include "commands.h"
 #include "guest/memory/memory_guest.h"
 #include "os/mmap_arena.h"
@@ -304,7 +305,8 @@ Status run(const Arguments& arguments, Json& report) {
 
 int bench_command(const Arguments& arguments) {
   Json report;
-  if (const Status ran = run(arguments, report); !ran.ok()) return print_error(ran.within("bench"));
+  const Status ran = arguments.machine ? bench_machine(arguments, report) : run(arguments, report);
+  if (!ran.ok()) return print_error(ran.within("bench"));
   if (arguments.json_file.empty()) return kFine;
   std::ofstream out(arguments.json_file);
   out << report.dump(2) << "\n";

@@ -106,7 +106,9 @@ void add_own_options(CLI::App& app, const std::string& command, Arguments& a) {
     app.add_option("--json", a.json_file, "Write the figures to this file");
     app.add_option("--through", a.through, "capi: measures what crossing the C ABI costs")
         ->check(CLI::IsMember({"capi"}));
-    app.add_option("--epochs", a.epochs, "Checkpoints a row")->check(CLI::Range(1, 1000000));
+    app.add_option("--epochs,--repeats", a.epochs, "Checkpoints a row; with --machine, runs")
+        ->check(CLI::Range(1, 1000000));
+    app.add_flag("--machine", a.machine, "Measure the deterministic machine instead, beside QEMU");
   }
   app.add_option("--timeout", a.timeout_ms, "Milliseconds to wait for an answer")
       ->check(CLI::Range(1, 3600000));

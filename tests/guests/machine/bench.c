@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Work for measuring an interpreter: fill, CRC-32, quicksort, sieve; then the digest, and off.
+// Work for measuring an interpreter, under Sv39 with pages of 4 KiB: fill, CRC-32, quicksort, sieve.
+// Whoever measures takes the time from the line "begin" to the line "digest ..."; then it is off.
 #include "runtime.h"
 
-enum { WORDS = 65536, SIEVE = 1 << 18, ROUNDS = 40 };
+enum { WORDS = 65536, SIEVE = 1 << 18, ROUNDS = 100 };
 static u32 words[WORDS], table[256];
 static u8 sieve[SIEVE];
 
@@ -47,13 +48,28 @@ static u64 round(u32 seed) {
   return primes + crc + words[seed] * (u64)x;
 }
 
+// The 2 MiB that the guest lies in, page by page; the rest of start.S's table stays as it was.
+static u64 root[512] __attribute__((aligned(4096))), middle[512] __attribute__((aligned(4096))),
+    leaves[512] __attribute__((aligned(4096)));
+
+static void map_small_pages(void) {
+  enum { VALID = 1, ALL = 0xcf };
+  const u64 first = 0x80200000;
+  for (u64 i = 0; i < 512; ++i) leaves[i] = (first + i * 4096) >> 2 | ALL;
+  middle[first >> 21 & 511] = (u64)leaves >> 2 | VALID;
+  root[first >> 30] = (u64)middle >> 2 | VALID;
+  __asm__ volatile("csrw satp, %0\n\tsfence.vma" ::"r"(8ul << 60 | (u64)root >> 12) : "memory");
+}
+
 void guest_main(u64 hart, const void *device_tree) {
   (void)hart, (void)device_tree;
+  map_small_pages();
   for (u32 i = 0; i < 256; ++i) {
     u32 c = i;
     for (int k = 0; k < 8; ++k) c = c & 1 ? c >> 1 ^ 0xedb88320 : c >> 1;
     table[i] = c;
   }
+  say("begin\n");
   u64 digest = 0;
   for (u32 i = 0; i < ROUNDS; ++i) digest = (digest ^ round(i)) * 0x100000001b3ul;
   say("digest ");
