@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "base/assert.h"
 #include "base/bytes.h"
@@ -37,6 +38,8 @@ void reset_slots(DecodedPage& page) {
 Memory::Memory(std::uint64_t base, std::uint64_t bytes) : base_(base), bytes_(map_bytes(bytes)) {
   FT_ASSERT(base % kPageBytes == 0 && bytes % kPageBytes == 0);
   flags_.assign(pages(), kUnhashed);
+  unhashed_.resize(pages());
+  std::iota(unhashed_.begin(), unhashed_.end(), std::uint64_t{0});
   decoded_.resize(pages());
   page_hashes_.assign(pages(), 0);
 }
@@ -48,10 +51,22 @@ void Memory::prepare_write(std::uint64_t address, std::uint64_t count) {
 }
 
 void Memory::prepare(std::uint64_t address, std::uint64_t count, bool outdates) {
-  std::uint8_t& flags = flags_[page(address)];
-  flags |= kWritten | kUnhashed;
+  const std::uint8_t& flags = flags_[page(address)];
+  note_write(page(address));
   if ((flags & kCode) != 0) drop_code(address, count);
   if ((flags & kTable) != 0 && outdates) drop_translations();
+}
+
+void Memory::note_write(std::uint64_t number) {
+  std::uint8_t& flags = flags_[number];
+  if ((flags & kWritten) == 0) written_.push_back(number);
+  if ((flags & kUnhashed) == 0) unhashed_.push_back(number);
+  flags |= kWritten | kUnhashed;
+}
+
+void Memory::clear_flag(std::vector<std::uint64_t>& pages, Flag flag) {
+  for (const std::uint64_t number : pages) flags_[number] &= static_cast<std::uint8_t>(~flag);
+  pages.clear();
 }
 
 // An instruction begins at most two bytes before the first byte that it shares with the store.
@@ -72,8 +87,7 @@ void Memory::drop_code(std::uint64_t address, std::uint64_t count) {
 
 void Memory::drop_translations() {
   for (Translations* core : observers_) core->drop_all();
-  for (const std::uint64_t table : tables_) flags_[table] &= static_cast<std::uint8_t>(~kTable);
-  tables_.clear();
+  clear_flag(tables_, kTable);
 }
 
 void Memory::walked(std::uint64_t address) {
@@ -116,34 +130,35 @@ void Memory::close_all() {
 }
 
 void Memory::clear_written() {
-  for (std::uint8_t& flags : flags_) flags &= static_cast<std::uint8_t>(~kWritten);
+  clear_flag(written_, kWritten);
   close_all();
 }
 
 void Memory::take_written(PageSet& written) {
   written.clear();
-  for (std::uint64_t i = 0; i < flags_.size(); ++i)
-    if ((flags_[i] & kWritten) != 0) written.add(PageNo{base_ / kPageBytes + i});
+  std::ranges::sort(written_);
+  for (const std::uint64_t number : written_) written.add(PageNo{base_ / kPageBytes + number});
   clear_written();
 }
 
 std::uint64_t Memory::hash() {
-  for (std::uint64_t i = 0; i < flags_.size(); ++i) {
-    if ((flags_[i] & kUnhashed) == 0) continue;
+  for (const std::uint64_t i : unhashed_) {
     std::array<std::byte, 8> number;
     base::store_le(number.data(), i);
     const std::uint64_t fresh = base::checksum(number, bytes_.subspan(i * kPageBytes, kPageBytes));
     hash_ ^= page_hashes_[i] ^ fresh;
     page_hashes_[i] = fresh;
-    flags_[i] &= static_cast<std::uint8_t>(~kUnhashed);
   }
+  clear_flag(unhashed_, kUnhashed);
   close_all();
   return hash_;
 }
 
 void Memory::forget() {
   drop_translations();
-  for (std::uint8_t& flags : flags_) flags = kUnhashed | kWritten;
+  std::ranges::fill(flags_, std::uint8_t{0});
+  written_.clear(), unhashed_.clear();
+  for (std::uint64_t number = 0; number < pages(); ++number) note_write(number);
   for (std::unique_ptr<DecodedPage>& code : decoded_) code.reset();
   close_all();
 }

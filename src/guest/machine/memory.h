@@ -68,9 +68,10 @@ class Memory {
   void clear_written();
   void take_written(PageSet& pages);  // And begins anew. Page numbers are addresses / kPageBytes.
 
-  // A hash over all of memory: the pages' hashes in exclusive or, of which only those of written
-  // pages are computed again.
+  // A hash over all of memory: the pages' hashes in exclusive or, of which only those of pages that
+  // were written since the last call are computed again. Nothing here is linear in memory's size.
   std::uint64_t hash();
+  std::uint64_t unhashed() const { return unhashed_.size(); }  // What hash() would cost, in pages.
 
   // Memory was changed behind our back, or is another one now.
   void forget();
@@ -83,12 +84,14 @@ class Memory {
   void drop_code(std::uint64_t address, std::uint64_t count);
   void drop_translations();
   void close_all();
+  void note_write(std::uint64_t number);
+  void clear_flag(std::vector<std::uint64_t>& pages, Flag flag);
 
   std::uint64_t base_;
   std::span<std::byte> bytes_;
   std::vector<std::uint8_t> flags_;
   std::vector<std::unique_ptr<DecodedPage>> decoded_;
-  std::vector<std::uint64_t> tables_;  // Pages with kTable.
+  std::vector<std::uint64_t> tables_, written_, unhashed_;  // Pages with that flag.
   std::vector<std::uint64_t> page_hashes_;
   std::uint64_t hash_ = 0;
   std::vector<Translations*> observers_;

@@ -124,6 +124,23 @@ TEST_CASE("the hash follows memory, whatever the caches hold") {
   CHECK(other.memory.hash() != filled);
 }
 
+TEST_CASE("a hash costs the pages that were written since the last one") {
+  SmallMachine m;
+  CHECK(m.memory.unhashed() == m.memory.pages());
+  m.memory.hash();
+  CHECK(m.memory.unhashed() == 0);
+  m.program({0x00a63023 /* sd a0, 0(a2) */, kAddA0, 0xff9ff06f});
+  m.core.hart.x[12] = kBase + 0x5000;
+  m.run(3000);
+  CHECK(m.memory.unhashed() == 2);  // The program's, and the one it writes to.
+  const std::uint64_t before = m.memory.hash();
+  m.run(2);
+  CHECK(m.memory.unhashed() == 1);
+  m.run(3);  // The loop's first instruction is the store.
+  CHECK(m.memory.unhashed() == 1);
+  CHECK(m.memory.hash() != before);
+}
+
 TEST_CASE("a store to a page table takes effect without SFENCE.VMA") {
   SmallMachine m;
   // ld a0, 0(a1); sd a2, 0(a3); ld a4, 0(a1): in supervisor mode, a1 in a page that changes.
