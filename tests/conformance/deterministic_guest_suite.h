@@ -155,6 +155,63 @@ inline void check_live_inputs_can_be_replayed(DeterministicPair& pair) {
   again.set_output_sink({});
 }
 
+// What a session does: the log is cut while the guest runs, and each piece leads to the state that
+// the guest had at its end.
+inline void check_log_can_be_cut_while_it_runs(DeterministicPair& pair) {
+  make_equal(pair);
+  DeterministicGuest& live = pair.facet(pair.primary());
+  DeterministicGuest& again = pair.facet(pair.backup());
+  struct Piece {
+    std::vector<std::pair<Position, GuestInput>> inputs;
+    Mark end;
+  };
+  std::mutex mutex;
+  std::vector<Piece> pieces;
+  Piece piece;
+  live.set_input_sink([&](Position at, const GuestInput& input) {
+    const std::lock_guard lock(mutex);
+    piece.inputs.emplace_back(at, input);
+  });
+  check_ok(pair.primary().resume());
+  for (unsigned i = 0; i < 20; ++i) {
+    pair.ask_from_outside(pair.primary(), i);
+    check_ok(live.mark(i % 2 == 0 ? WithHash::yes : WithHash::no, [&](const Mark& here) {
+      const std::lock_guard lock(mutex);
+      piece.end = here;
+      pieces.push_back(std::exchange(piece, {}));
+    }));
+  }
+  check_ok(pair.primary().pause());
+  live.set_input_sink({});
+  std::size_t inputs = 0;
+  std::vector<Said> ignored;
+  listen(again, ignored);
+  for (const Piece& done : pieces) {
+    inputs += done.inputs.size();
+    for (const auto& [at, input] : done.inputs) {
+      CHECK(at <= done.end.at);
+      check_ok(again.run_until(at));
+      check_ok(again.deliver(input));
+    }
+    check_ok(again.run_until(done.end.at));
+    if (done.end.hash) CHECK(hash_of(again) == *done.end.hash);
+  }
+  CHECK(inputs >= 20);
+  again.set_output_sink({});
+}
+
+// A guest that is slowed does less, and all of it as before.
+inline void check_pace_changes_nothing_else(DeterministicPair& pair) {
+  make_equal(pair);
+  DeterministicGuest& guest = pair.facet(pair.primary());
+  guest.set_pace(5);
+  check_ok(pair.primary().resume());
+  for (unsigned i = 0; i < 3; ++i) pair.ask_from_outside(pair.primary(), i);
+  guest.set_pace(100);
+  pair.ask_from_outside(pair.primary(), 3);
+  check_ok(pair.primary().pause());
+}
+
 // A follower can take over where it stands.
 inline void check_follower_goes_live(DeterministicPair& pair) {
   make_equal(pair);
@@ -177,6 +234,8 @@ inline void deterministic_guest_suite(const MakeDeterministicPair& make) {
   SUBCASE("the same inputs lead to the same state") { with_pair(check_same_inputs_same_state); }
   SUBCASE("the hash sees differences") { with_pair(check_hash_sees_differences); }
   SUBCASE("live inputs can be replayed") { with_pair(check_live_inputs_can_be_replayed); }
+  SUBCASE("its log can be cut while it runs") { with_pair(check_log_can_be_cut_while_it_runs); }
+  SUBCASE("the pace changes nothing else") { with_pair(check_pace_changes_nothing_else); }
   SUBCASE("a follower goes live") { with_pair(check_follower_goes_live); }
 }
 
