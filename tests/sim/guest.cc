@@ -35,61 +35,156 @@ SimGuest::SimGuest(std::uint32_t pages, Random entropy, std::function<void(const
 }
 
 void SimGuest::boot() {
-  for (std::uint32_t page = 0; page < written_.size(); page += 2) write(page);
+  for (std::uint32_t page = 0; page < written_.size(); page += 2) write(page, entropy_);
   running_ = true;
 }
 
-void SimGuest::write(std::uint32_t page) {
+void SimGuest::write(std::uint32_t page, Random& random) {
   touch(page);
   std::byte* bytes = at(page);
-  const std::uint64_t kind = entropy_.below(20);
+  const std::uint64_t kind = random.below(20);
   if (kind == 0) {
     std::memset(bytes, 0, kPageBytes);
   } else if (kind < 4) {
     for (std::size_t i = 0; i < kPageBytes; i += 8) {
-      const std::uint64_t value = entropy_.next();
+      const std::uint64_t value = random.next();
       std::memcpy(bytes + i, &value, 8);
     }
   } else {
-    const std::uint64_t value = entropy_.next();
-    std::memcpy(bytes + entropy_.below(kPageBytes / 8) * 8, &value, 8);
+    const std::uint64_t value = random.next();
+    std::memcpy(bytes + random.below(kPageBytes / 8) * 8, &value, 8);
   }
 }
 
 bool SimGuest::step(unsigned send_permille) {
   if (!runs()) return false;
+  if (exact_) {
+    live_exactly();
+    return true;
+  }
   ++registers_.steps;
   registers_.scratch[entropy_.below(10)] = entropy_.next();
   for (std::uint64_t n = entropy_.below(4); n > 0; --n)
-    write(static_cast<std::uint32_t>(entropy_.below(written_.size())));
-  if (entropy_.chance(send_permille)) send();
+    write(static_cast<std::uint32_t>(entropy_.below(written_.size())), entropy_);
+  if (entropy_.chance(send_permille)) send(entropy_);
   return true;
 }
 
-void SimGuest::send() {
+void SimGuest::send(Random& random) {
   Packet packet;
   packet.counter = ++registers_.counter;
-  packet.random = entropy_.next();
+  packet.random = random.next();
   packet.before = registers_.chain;
   packet.chain = registers_.chain = mix(mix(packet.before, packet.counter), packet.random);
   // In memory too, so that pages and registers of different epochs never fit together.
   touch(0);
   std::memcpy(at(0), &registers_.chain, 8);
-  send_(packet);
+  if (!output_sink_) return send_(packet);
+  output_sink_(*position(), {GuestOutput::Kind::frame, std::as_bytes(std::span(&packet, 1))});
 }
 
 void SimGuest::receive(std::uint64_t input) {
   if (!runs()) return;
+  if (!exact_) return answer(input, entropy_);
+  const auto bytes = std::as_bytes(std::span(&input, 1));
+  take({GuestInput::Kind::frame, {bytes.begin(), bytes.end()}});
+}
+
+void SimGuest::answer(std::uint64_t input, Random& random) {
   registers_.inputs = mix(registers_.inputs, input);
   const auto page = static_cast<std::uint32_t>(input % written_.size());
   touch(page);
   std::memcpy(at(page) + 64, &registers_.inputs, 8);
-  if (input % 3 == 0) send();  // An answer.
+  const bool waits = exact_ && registers_.scratch[kAsks] != 0;
+  if (input % 3 == 0 && !waits) send(random);  // An answer.
 }
 
 void SimGuest::end() {
-  if (runs()) registers_.ended = 1;
+  if (!runs()) return;
+  if (exact_)
+    take({GuestInput::Kind::console, {}});
+  else
+    registers_.ended = 1;
 }
+
+// --- an exact guest
+// -------------------------------------------------------------------------------
+
+void SimGuest::make_exact(unsigned send_permille) {
+  exact_ = true;
+  send_permille_ = send_permille;
+}
+
+// A few positions of execution; what it asked for is there before them, or not yet.
+void SimGuest::live_exactly() {
+  if (registers_.scratch[kAsks] != 0 && !forgets_request_ && entropy_.chance(700)) {
+    const std::uint64_t fresh = entropy_.next();
+    const auto bytes = std::as_bytes(std::span(&fresh, 1));
+    take({GuestInput::Kind::entropy, {bytes.begin(), bytes.end()}});
+  }
+  for (std::uint64_t n = 1 + entropy_.below(3); n > 0; --n) execute();
+}
+
+void SimGuest::execute() {
+  ++registers_.scratch[kPositions];
+  ++registers_.steps;
+  if (registers_.scratch[kAsks] != 0) return;  // It waits.
+  Random random(registers_.scratch[kGenerator], registers_.scratch[kPositions]);
+  registers_.scratch[random.below(kPositions)] = random.next();
+  for (std::uint64_t n = random.below(3); n > 0; --n)
+    write(static_cast<std::uint32_t>(random.below(written_.size())), random);
+  if (random.chance(send_permille_)) send(random);
+  if (random.chance(250)) registers_.scratch[kAsks] = 1;
+}
+
+void SimGuest::take(GuestInput input) {
+  if (input_sink_) input_sink_(*position(), input);
+  (void)deliver(input);
+}
+
+Status SimGuest::deliver(const GuestInput& input) {
+  std::uint64_t value = 0;
+  if (input.bytes.size() == sizeof value) std::memcpy(&value, input.bytes.data(), sizeof value);
+  std::uint64_t& generator = registers_.scratch[kGenerator];
+  switch (input.kind) {
+    case GuestInput::Kind::entropy:
+      registers_.scratch[kAsks] = 0;
+      generator = mix(generator, value);
+      break;
+    case GuestInput::Kind::frame: {
+      generator = mix(generator, ~value);
+      Random random(generator, registers_.scratch[kPositions]);
+      answer(value, random);
+      break;
+    }
+    case GuestInput::Kind::console: registers_.ended = 1; break;
+  }
+  return {};
+}
+
+Status SimGuest::run_until(Position until) {
+  while (registers_.scratch[kPositions] < until.value) execute();
+  return registers_.scratch[kPositions] == until.value
+             ? Status()
+             : Status(Code::invalid, "a position that is behind");
+}
+
+Status SimGuest::mark(WithHash with_hash, const std::function<void(const Mark&)>& there) {
+  Mark mark{*position(), std::nullopt};
+  if (with_hash == WithHash::yes) mark.hash = hash();
+  if (amid_mark) amid_mark();
+  there(mark);
+  return {};
+}
+
+void SimGuest::send_again(const GuestOutput& output) {
+  Packet packet;
+  std::memcpy(&packet, output.bytes.data(), sizeof packet);
+  send_(packet);
+}
+
+// --- its hash
+// -------------------------------------------------------------------------------------
 
 std::uint64_t SimGuest::hash(const GuestInfo& info, std::span<const std::byte> state) {
   std::uint64_t h = XXH3_64bits(state.data(), state.size());

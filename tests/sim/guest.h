@@ -3,12 +3,15 @@
 // counts what it sends. Each output carries a fresh random number and a hash over everything sent
 // before, and the guest's state remembers that hash: so the oracle can tell whether a guest knows
 // an output.
+// It can be made *exact*: then what it does is a function of its state and of inputs at positions,
+// fresh randomness being an input that it asks for, and it is a DeterministicGuest.
 #pragma once
 
 #include <cstddef>
 #include <functional>
 #include <vector>
 
+#include "libft/deterministic_guest.h"
 #include "libft/guest.h"
 #include "sim/random.h"
 
@@ -21,11 +24,12 @@ struct Packet {
   std::uint64_t before = 0;   // The chain before this one.
 };
 
-class SimGuest final : public Guest {
+class SimGuest final : public Guest, public DeterministicGuest {
  public:
   SimGuest(std::uint32_t pages, Random entropy, std::function<void(const Packet&)> send);
 
   // --- the world's side ---------------------------------------------------------------------
+  void make_exact(unsigned send_permille);
   void boot();                        // The very first start of the guest.
   bool step(unsigned send_permille);  // A while of execution, if it runs. True: it did.
   void receive(std::uint64_t input);  // A packet for the guest, if it runs.
@@ -40,6 +44,22 @@ class SimGuest final : public Guest {
   std::uint64_t chain() const { return registers_.chain; }
   std::uint64_t hash() const;  // Of all memory and the device state.
   static std::uint64_t hash(const GuestInfo& info, std::span<const std::byte> state);
+
+  // Mutant: what it asked for on another host is never given to it here.
+  void forget_request() { forgets_request_ = registers_.scratch[kAsks] != 0; }
+
+  // --- the DeterministicGuest facet ---------------------------------------------------------
+  Result<Position> position() override { return Position{registers_.scratch[kPositions]}; }
+  Status run_until(Position until) override;
+  Status deliver(const GuestInput& input) override;
+  Result<std::uint64_t> state_hash() override { return hash(); }
+  void set_input_sink(InputSink sink) override { input_sink_ = std::move(sink); }
+  Status mark(WithHash hash, const std::function<void(const Mark&)>& there) override;
+  void set_pace(unsigned) override {}
+  void send_again(const GuestOutput& output) override;
+  void set_output_sink(OutputSink sink) override { output_sink_ = std::move(sink); }
+  // Mutant: what is called between a mark and its being told.
+  std::function<void()> amid_mark;
 
   // --- the Guest port -----------------------------------------------------------------------
   const GuestInfo& info() const override { return info_; }
@@ -70,8 +90,15 @@ class SimGuest final : public Guest {
   };
   static constexpr std::uint64_t kMagic = 0x746a7567656d6973ull;
 
-  void write(std::uint32_t page);
-  void send();
+  // Of an exact guest, in scratch: how far it is, its generator, whether it waits for randomness.
+  static constexpr std::size_t kPositions = 7, kGenerator = 8, kAsks = 9;
+
+  void write(std::uint32_t page, Random& random);
+  void send(Random& random);
+  void answer(std::uint64_t input, Random& random);
+  void take(GuestInput input);
+  void execute();
+  void live_exactly();
   void touch(std::uint32_t page) { written_[page] = true; }
   std::byte* at(std::uint32_t page) {
     return memory_.data() + std::size_t{page} * info_.page_bytes;
@@ -85,6 +112,10 @@ class SimGuest final : public Guest {
   std::vector<std::byte> saved_;
   Registers registers_;
   bool alive_ = true, running_ = false, tracking_ = false, owner_paused_ = false;
+  bool exact_ = false, forgets_request_ = false;
+  unsigned send_permille_ = 0;  // exact only
+  InputSink input_sink_;
+  OutputSink output_sink_;
 };
 
 }  // namespace libft::sim

@@ -27,10 +27,10 @@ struct Command {
 std::string json_of(const Counters& c) {
   return fmt::format(
       "{{\"seeds\":{},\"faults\":{},\"failovers\":{},\"switchovers\":{},\"solo_swaps\":{},"
-      "\"unknowns\":{},\"reprotects\":{},\"resumes\":{},\"partial_epochs\":{},\"epochs\":{},"
+      "\"unknowns\":{},\"reprotects\":{},\"resumes\":{},\"partial_epochs\":{},\"epochs\":{},\"logs\":{},"
       "\"ended\":{},\"lost\":{},\"violations\":{}}}",
       c.seeds, c.faults, c.failovers, c.switchovers, c.solo_swaps, c.unknowns, c.reprotects,
-      c.resumes, c.partial_epochs, c.epochs, c.ended, c.lost, c.violations);
+      c.resumes, c.partial_epochs, c.epochs, c.logs, c.ended, c.lost, c.violations);
 }
 
 // The seed again, now with texts, and the last of them.
@@ -122,7 +122,7 @@ int run_normal(const Command& command, Mutant mutant) {
   if (!found.empty()) explain(found.front().seed, mutant);
   const bool idle = command.seeds >= 10000 &&
                     (total.faults == 0 || total.failovers == 0 || total.solo_swaps == 0 ||
-                     total.unknowns == 0 || total.reprotects == 0 || total.partial_epochs == 0);
+                     total.unknowns == 0 || total.reprotects == 0 || total.partial_epochs == 0 || total.logs == 0);
   if (idle) fmt::print("a counter is zero: the simulation did not try what it should\n");
   return found.empty() && !idle ? 0 : 1;
 }

@@ -46,6 +46,22 @@ constexpr MutantInfo kMutants[] = {
     {Mutant::stale_checkpoint, "stale_checkpoint",
      "a checkpoint whose backup left while the guest was asked is taken all the same",
      "5 bounded; progress"},
+    {Mutant::input_late, "input_late", "an input is delivered one position late", "replay"},
+    {Mutant::input_lost, "input_lost", "an input is left out", "replay"},
+    {Mutant::input_twice, "input_twice", "an input is delivered twice", "replay"},
+    {Mutant::cut_before_seal, "cut_before_seal",
+     "the gate is sealed after the log was cut, and the guest ran between", "1 output commit"},
+    {Mutant::cut_in_pieces, "cut_in_pieces",
+     "inputs behind the mark are taken for inputs before it", "replay"},
+    {Mutant::promote_unexecuted, "promote_unexecuted",
+     "the backup promotes without executing what it acknowledged", "3 prefix"},
+    {Mutant::splice_logs, "splice_logs",
+     "logs lost with a connection are left out, and the next goes on from the last that arrived",
+     "replay"},
+    {Mutant::request_not_reissued, "request_not_reissued",
+     "what the guest asked for and had not got is not asked for again", "progress"},
+    {Mutant::execute_before_whole, "execute_before_whole",
+     "a log is acknowledged at its first frame", "1 output commit"},
 };
 
 }  // namespace

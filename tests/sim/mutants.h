@@ -32,6 +32,16 @@ enum class Mutant {
   resume_paused,
   forget_carried_pages,
   stale_checkpoint,
+  // Of replay:
+  input_late,
+  input_lost,
+  input_twice,
+  cut_before_seal,
+  cut_in_pieces,
+  promote_unexecuted,
+  splice_logs,
+  request_not_reissued,
+  execute_before_whole,
 };
 
 struct MutantInfo {

@@ -26,6 +26,7 @@ constexpr const char* kPrefix = "3 prefix";
 constexpr const char* kNothingPartial = "4 nothing partial";
 constexpr const char* kBounded = "5 bounded";
 constexpr const char* kOwnersWill = "8 owner's will";
+constexpr const char* kReplay = "replay";  // The follower's state is the primary's, at each mark.
 constexpr const char* kProgress = "progress";
 }  // namespace rule
 

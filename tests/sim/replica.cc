@@ -30,20 +30,27 @@ void Replica::make_guest() {
   checkpointer_.reset();
   encoder_.reset();
   assembler_.reset();
+  recorder_.reset();
+  follower_.reset();
+  to_follow_.clear();
+  log_.reset();
   gate_ = std::make_unique<SimGate>(world_.primary_options.epochs_held_max,
                                     [this](const Packet& packet, std::optional<EpochId> sealed) {
                                       world_.oracle.on_packet(self_, packet, sealed);
                                     });
   gate_->set_waiting_sink([this] {
-    host_.post([this] {
+    const auto told = [this] {
       if (primary_) add(primary_->on_output_waiting(now()));
-    });
+    };
+    // An exact guest is amid a position now, where no log can be cut.
+    world_.replay ? host_.later(Nanos{0}, told) : host_.post(told);
   });
   guest_ = std::make_unique<SimGuest>(world_.guest_pages, Random(world_.random.next(), 7),
                                       [this](const Packet& packet) {
                                         world_.oracle.on_sent(packet);
                                         gate_->packet(packet);
                                       });
+  if (world_.replay) guest_->make_exact(world_.send_permille);
 }
 
 Time Replica::now() const { return host_.local_now(); }
@@ -159,6 +166,7 @@ void Replica::perform(const core::Action& action, bool begun) {
               host_.unwatch();
               guest_->stop_tracking();
               flight_.clear();
+              recorder_.reset();
               ++sync_;
             }
           },
@@ -351,6 +359,7 @@ void Replica::drop_connection() {
   if (backup_) {
     if (assembler_->partial()) ++world_.counters.partial_epochs;
     assembler_->drop_partial();
+    logs_.drop_partial();
     if (!dialing_) dial();
   }
 }

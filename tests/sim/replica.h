@@ -22,6 +22,9 @@
 #include "strategy/checkpoint/checkpointer.h"
 #include "strategy/checkpoint/epoch_assembler.h"
 #include "strategy/checkpoint/epoch_encoder.h"
+#include "strategy/replay/follower.h"
+#include "strategy/replay/log_assembler.h"
+#include "strategy/replay/recorder.h"
 #include "wire/frame.h"
 
 namespace libft::sim {
@@ -100,6 +103,9 @@ class Replica {
   void captured(checkpoint::CapturedEpoch* epoch);
   void replicate(checkpoint::CapturedEpoch& epoch);
   void carry_what_lacks(const EpochId& newest_complete);
+  void cut_log(const core::TakeCheckpoint& order);
+  void send_log(wire::LogEpoch log);
+  void send_lacking_logs(const EpochId& newest_complete);
   void on_message_of_backup(const wire::Message& message);
   void release(EpochId through, bool begun);
   void open_gate();
@@ -112,6 +118,11 @@ class Replica {
   void on_bulk(const wire::Frame& frame);
   void on_complete(const checkpoint::CompleteEpoch& complete);
   void apply(EpochId id);
+  void on_log(const wire::Frame& frame);
+  void begin_to_follow(EpochId base);
+  void follow_later();
+  bool follow_one();
+  void spoil(wire::LogEpoch& log);
   void start_over();
   void promote(const core::Promote& order);
 
@@ -151,6 +162,14 @@ class Replica {
   bool was_unprotected_ = false, switching_ = false;
 
   std::unique_ptr<checkpoint::EpochAssembler> assembler_;
+  // Replay: the primary's half, and the backup's.
+  std::unique_ptr<replay::Recorder> recorder_;
+  std::optional<EpochId> spliced_onto_;  // Mutant.
+  replay::LogAssembler logs_;
+  std::optional<wire::LogEpoch> log_;  // Whole, and about to be applied.
+  std::unique_ptr<replay::Follower> follower_;
+  std::deque<wire::LogEpoch> to_follow_;
+  bool following_later_ = false;
   int next_to_dial_ = 0;
   bool dialing_ = false;
   ConnectionId dialed_ = 0;

@@ -59,6 +59,7 @@ void Replica::on_message_of_primary(const wire::Message& message, const wire::Fr
     if (welcomed_) return;
     welcomed_ = true;
     if (!welcome->resume && backup_->newest() == EpochId{}) assembler_->reset();
+    if (!welcome->resume) follower_.reset();
     host_.watch(peer_, welcome->primary);
     add(backup_->on_welcome(now(), *welcome, header.id.generation));
   } else if (!welcomed_) {
@@ -77,6 +78,7 @@ void Replica::on_bulk(const wire::Frame& frame) {
   // Mutant: acknowledges what it was only told of.
   if (world_.is(Mutant::ack_before_decoding) && frame.header.type == wire::FrameType::epoch_begin)
     send(wire::Ack{{backup_->generation(), frame.header.id.epoch}}, backup_->generation());
+  if (frame.header.type == wire::FrameType::epoch_log) return on_log(frame);
   const auto complete = assembler_->on_frame(frame);
   if (!complete) return damaged(complete.error());
   if (auto probe = assembler_->take_probe_state()) {
@@ -99,11 +101,16 @@ void Replica::on_complete(const checkpoint::CompleteEpoch& complete) {
 }
 
 void Replica::apply(EpochId id) {
+  if (log_ && log_->id == id) {
+    to_follow_.push_back(*std::exchange(log_, std::nullopt));
+    return follow_later();
+  }
   const bool there = unapplied_ && unapplied_->id == id;
   unapplied_.reset();
   if (world_.is(Mutant::skip_apply_before_promotion) && world_.random.chance(20)) return;
   if (there) assembler_->apply();
   world_.oracle.on_applied(self_, id, SimGuest::hash(guest_->info(), assembler_->state()));
+  if (world_.replay) begin_to_follow(id);
 }
 
 // Gives up the image and the incarnation. The process goes on.
@@ -127,7 +134,15 @@ void Replica::promote(const core::Promote& order) {
   connection_.reset();
   reader_.reset();
   host_.unwatch();
-  const Status loaded = guest_->load_state(assembler_->state());
+  if (follower_) {
+    while (!world_.is(Mutant::promote_unexecuted) && follow_one()) {
+    }
+    to_follow_.clear();
+    if (world_.is(Mutant::request_not_reissued)) guest_->forget_request();
+    follower_->go_live();
+  }
+  const Status loaded = follower_ ? Status() : guest_->load_state(assembler_->state());
+  follower_.reset();
   if (!loaded) return world_.report(rule::kPrefix, loaded.to_string());
   owner_resumed_ = !order.stay_paused;
   if (order.stay_paused) guest_->owner_pauses();

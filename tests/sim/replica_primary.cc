@@ -68,12 +68,14 @@ void Replica::on_hello(ConnectionId connection, int peer, const wire::Hello& hel
   answer.primary = self_;
   answer.shape = shape_of(guest_->info());
   answer.resume = welcome.resume;
+  if (world_.replay) answer.features |= wire::feature::logs;
   send(answer, primary_->record().generation);
   if (welcome.resume) {
     ++world_.counters.resumes;
     carry_what_lacks(hello.newest_complete);
   }
   add(primary_->on_backup(now(), hello));
+  if (welcome.resume) send_lacking_logs(hello.newest_complete);
 }
 
 // What the backup lacks of the epochs captured since goes with the next one, raw: the reference
@@ -97,6 +99,8 @@ void Replica::begin_sync() {
   encoder_ = std::make_unique<checkpoint::EpochEncoder>(
       world_.guest, guest_->info(), world_.executor, checkpoint::EncoderOptions{});
   flight_.clear();
+  recorder_.reset();
+  if (world_.replay) recorder_ = std::make_unique<replay::Recorder>(*guest_);
   sync_pages_.clear();
   sync_round_ = 0;
   for (const auto& region : guest_->info().memory)
@@ -166,6 +170,7 @@ Status Replica::to_network(std::span<const std::span<const std::byte>> pieces) {
 // A cooperative guest is asked, and the session goes on meanwhile: by the time it stands still, what
 // the checkpoint was for may be over.
 void Replica::begin_checkpoint(const core::TakeCheckpoint& order) {
+  if (recorder_ && recorder_->begun()) return cut_log(order);
   if (!world_.cooperative) return take_checkpoint(order);
   world_.trace.add(host_.name(), "asks its guest", order.id.generation.value, order.id.epoch.value);
   const Nanos handshake = world_.handshakes.between(Millis{1}, Millis{400});
@@ -190,6 +195,7 @@ void Replica::take_checkpoint(const core::TakeCheckpoint& order) {
   }
   checkpoint::CapturedEpoch* const epoch = *captured_epoch;
   epoch->guest_paused = paused;
+  if (recorder_) (void)recorder_->begin(order.id);
   world_.oracle.on_captured(
       order.id, {guest_->hash(), guest_->counter(), guest_->chain(), order.guest_ended, paused});
   if (gate_->seal_late) {
@@ -233,6 +239,7 @@ void Replica::on_message_of_backup(const wire::Message& message) {
     if (peer_incarnation_) world_.oracle.on_ack_heard(self_, *peer_incarnation_, id);
     if (world_.is(Mutant::ignore_generation_in_ack)) id.generation = primary_->record().generation;
     world_.trace.add(host_.name(), "hears", id.generation.value, id.epoch.value);
+    if (recorder_) recorder_->acknowledged(ack->id);
     while (!flight_.empty() && flight_.front().id.epoch <= id.epoch) flight_.pop_front();
     add(primary_->on_ack(now(), id));
   } else if (const auto* probe = std::get_if<wire::ProbeAnswer>(&message)) {

@@ -19,6 +19,7 @@ void Counters::add(const Counters& other) {
   resumes += other.resumes;
   partial_epochs += other.partial_epochs;
   epochs += other.epochs;
+  logs += other.logs;
   ended += other.ended;
   lost += other.lost;
   violations += other.violations;
@@ -133,6 +134,8 @@ Outcome run_seed(const WorldOptions& options) {
 
   world.primary_options.sync_patience = Millis{3000};
   world.cooperative = world.handshakes.chance(300);
+  world.replay = world.stream(8).chance(350);
+  if (world.replay) world.cooperative = false;
 
   Faults faults(world);
   world.begin();

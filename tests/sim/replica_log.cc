@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Replay's part of the runner: the primary cuts logs while its guest runs, the backup acknowledges
+// them when they are here and executes them later. Recorder, assembler and follower are the real
+// ones.
+#include <utility>
+
+#include "sim/host.h"
+#include "sim/replica.h"
+#include "sim/world.h"
+
+namespace libft::sim {
+
+// --- the primary's
+// --------------------------------------------------------------------------------
+
+void Replica::cut_log(const core::TakeCheckpoint& order) {
+  if (order.stay_paused && !order.guest_ended && !guest_->pause())
+    return add(primary_->on_capture_failed(now(), order.id, "the guest's process died"));
+  if (!guest_->alive())
+    return add(primary_->on_capture_failed(now(), order.id, "the guest's process died"));
+  gate_->seal_late = world_.is(Mutant::cut_before_seal);
+  if (!gate_->seal(order.id)) {
+    if (order.stay_paused) (void)guest_->resume();
+    return add(primary_->on_capture_failed(now(), order.id, "the gate is full"));
+  }
+  const bool paused = guest_->owner_paused();
+  Moment moment{guest_->hash(), guest_->counter(), guest_->chain(), order.guest_ended, paused};
+  guest_->amid_mark = {};
+  if (world_.is(Mutant::cut_in_pieces))
+    guest_->amid_mark = [this] { guest_->receive(world_.random.next() * 3 + 1); };
+  auto cut = recorder_->cut({.id = order.id,
+                             .hash = WithHash::yes,
+                             .guest_ended = order.guest_ended,
+                             .guest_paused = paused,
+                             .released = primary_->newest_released()});
+  if (!cut) return world_.report(rule::kReplay, cut.error().to_string());
+  world_.oracle.on_captured(order.id, moment);
+  if (gate_->seal_late) {
+    guest_->step(1000);
+    gate_->finish_seal();
+  }
+  ++world_.counters.epochs;
+  ++world_.counters.logs;
+  world_.trace.add(host_.name(), "cuts", order.id.generation.value, order.id.epoch.value);
+  core::LastCheckpoint last;
+  last.resumed_at = now();
+  last.ran = now() - guest_ran_since_;
+  guest_ran_since_ = now();
+  add(primary_->on_captured(now(), order.id, last));
+  if (connection_ && peer_incarnation_) send_log(**cut);
+  if (world_.is(Mutant::release_before_ack)) add({core::ReleaseOutput{order.id}});
+}
+
+void Replica::send_log(wire::LogEpoch log) {
+  if (spliced_onto_) log.base = *std::exchange(spliced_onto_, std::nullopt);
+  const auto frames = wire::encode_log(world_.guest, log);
+  const std::span<const std::byte> piece(frames);
+  (void)to_network({&piece, 1});
+}
+
+void Replica::send_lacking_logs(const EpochId& newest_complete) {
+  if (!recorder_) return;
+  const auto lacking = recorder_->since(newest_complete);
+  if (world_.is(Mutant::splice_logs) && lacking.size() > 1) {
+    spliced_onto_ = newest_complete;
+    wire::LogEpoch last = *lacking.back();
+    last.mark.from = lacking.front()->mark.from;
+    return send_log(std::move(last));
+  }
+  for (const auto& log : lacking) send_log(*log);
+}
+
+// --- the backup's
+// ---------------------------------------------------------------------------------
+
+void Replica::on_log(const wire::Frame& frame) {
+  // Mutant: acknowledges what it was only told of.
+  if (world_.is(Mutant::execute_before_whole))
+    send(wire::Ack{{backup_->generation(), Epoch{frame.header.id.epoch.value + 1}}},
+         backup_->generation());
+  auto whole = logs_.on_frame(frame);
+  if (whole && *whole && !follower_)
+    whole = failure(Code::corrupt, "a log, and no checkpoint that it goes on from");
+  if (!whole) return damaged(whole.error());
+  if (!*whole) return;
+  log_ = std::move(**whole);
+  const wire::LogMark mark = log_->mark;
+  world_.oracle.on_complete(self_, log_->id);
+  if (!backup_->acknowledges())  // Only a mutant reads on while it wants to take over.
+    return add({core::SendMessage{wire::Ack{{backup_->generation(), log_->id.epoch}},
+                                  backup_->generation()},
+                core::ApplyEpoch{log_->id}});
+  const bool ended = mark.guest_ended && !world_.is(Mutant::resurrect_ended);
+  const bool paused = mark.guest_paused && !world_.is(Mutant::resume_paused);
+  add(backup_->on_epoch_complete(now(), log_->id, false, ended, paused));
+}
+
+void Replica::begin_to_follow(EpochId base) {
+  follower_.reset();
+  to_follow_.clear();
+  if (const Status loaded = guest_->load_state(assembler_->state()); !loaded)
+    return world_.report(rule::kReplay, loaded.to_string());
+  logs_.begin(base, *guest_->position());
+  follower_ = std::make_unique<replay::Follower>(*guest_);
+}
+
+// On a thread of its own in production: some time after the acknowledgement, in order.
+void Replica::follow_later() {
+  if (following_later_) return;
+  following_later_ = true;
+  host_.later(world_.random.between(Nanos{0}, Millis{20}), [this] {
+    following_later_ = false;
+    if (follower_ && follow_one() && !to_follow_.empty()) follow_later();
+  });
+}
+
+// False: nothing was left, or it failed.
+bool Replica::follow_one() {
+  if (to_follow_.empty()) return false;
+  wire::LogEpoch log = std::move(to_follow_.front());
+  to_follow_.pop_front();
+  spoil(log);
+  const Status followed = follower_->follow(log);
+  if (!followed) world_.report(rule::kReplay, followed.to_string());
+  return followed.ok();
+}
+
+// Mutants: what was logged is not what is executed.
+void Replica::spoil(wire::LogEpoch& log) {
+  const bool late = world_.is(Mutant::input_late), lost = world_.is(Mutant::input_lost),
+             twice = world_.is(Mutant::input_twice);
+  if (!late && !lost && !twice) return;
+  std::vector<wire::LoggedInput> inputs;
+  std::span<const std::byte> rest = log.coded;
+  for (Position at = log.mark.from; !rest.empty();) {
+    inputs.push_back(*wire::next_input(rest, at));
+    at = inputs.back().at;
+  }
+  if (inputs.empty() || (late && inputs.back().at == log.mark.until)) return;
+  if (late) ++inputs.back().at.value;
+  if (twice) inputs.push_back(inputs.back());
+  if (lost) inputs.pop_back();
+  log.coded.clear();
+  Position before = log.mark.from;
+  for (const auto& input : inputs) {
+    wire::append_input(log.coded, before, input.at, input.input);
+    before = input.at;
+  }
+}
+
+}  // namespace libft::sim
