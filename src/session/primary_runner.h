@@ -77,6 +77,7 @@ class PrimaryRunner {
   Status begin_log(EpochId base);
   void cut_log(const core::TakeCheckpoint& order);
   Status seal_and_cut(const core::TakeCheckpoint& order, std::shared_ptr<const wire::LogEpoch>& log);
+  void forward_input(Epoch epoch);
   void send_log(std::shared_ptr<const wire::LogEpoch> log);
   void on_log_sent(EpochId id, std::size_t bytes, Nanos took);
   void on_followed(EpochId id);

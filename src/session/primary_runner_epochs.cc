@@ -65,9 +65,7 @@ void PrimaryRunner::begin_checkpoint(const core::TakeCheckpoint& order) {
 
 void PrimaryRunner::checkpoint(const core::TakeCheckpoint& order, Nanos handshake) {
   if (order.begin_hold) {
-    if (replica_.input && context_.options.redeliver_input && !following_)
-      inputs_ = std::make_unique<InputForwarder>(*replica_.input,
-                                                 own_posting_.later([this] { send_inputs(); }));
+    if (!following_) forward_input(order.id.epoch.next());
     context_.parts.guard->beat();
     context_.parts.guard->arm(context_.options.detector.interval *
                               context_.options.detector.missed_max);

@@ -46,6 +46,7 @@ void PrimaryRunner::cut_log(const core::TakeCheckpoint& order) {
 Status PrimaryRunner::seal_and_cut(const core::TakeCheckpoint& order,
                                    std::shared_ptr<const wire::LogEpoch>& log) {
   const bool stands = order.stay_paused && !order.guest_ended;
+  if (stands) forward_input(order.id.epoch.next());
   if (stands) FT_TRY(replica_.guest->pause().within("pause"));
   const bool verify = verification_ && verification_->id.epoch.value == 0;
   const bool hash =
@@ -69,6 +70,15 @@ Status PrimaryRunner::seal_and_cut(const core::TakeCheckpoint& order,
   if (hash) following_->hashed_at = context_.now();
   if (verify) verification_->id = order.id;
   return {};
+}
+
+// What comes in once the guest stands is given to the backup, where it goes on. (While it runs, what
+// it takes is in the log.)
+void PrimaryRunner::forward_input(Epoch epoch) {
+  if (!replica_.input || !context_.options.redeliver_input || inputs_) return;
+  inputs_ = std::make_unique<InputForwarder>(*replica_.input,
+                                             own_posting_.later([this] { send_inputs(); }));
+  inputs_->set_epoch(epoch);
 }
 
 void PrimaryRunner::send_log(std::shared_ptr<const wire::LogEpoch> log) {

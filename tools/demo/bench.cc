@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "demo/statistics.h"
 #include "os/file.h"
 #include "os/real_clock.h"
@@ -75,20 +77,36 @@ Result<BenchRow> measure(const RunParts& parts, Stage& stage, Load load) {
   return row;
 }
 
-}  // namespace
-
-Result<std::vector<BenchRow>> run_bench(const RunParts& parts) {
+// One stage: its rows without protection, where wanted, and those with it.
+Status bench_stage(const RunParts& parts, bool unprotected, std::vector<BenchRow>& rows) {
   FT_ASSIGN(Stage stage, set_stage(parts, "bench"));
-  std::vector<BenchRow> rows;
   for (const bool with_backup : {false, true}) {
     if (with_backup) FT_TRY(protect_stage(parts, stage));
+    if (!with_backup && !unprotected) continue;
     for (const Load load : {Load::open, Load::closed}) {
       FT_ASSIGN(BenchRow row, measure(parts, stage, load));
+      if (with_backup) row.what = parts.options.strategy;
       rows.push_back(std::move(row));
     }
   }
   FT_ASSIGN(const ReadBack found, stage.client->read_back(std::chrono::minutes{5}));
-  if (found.lost != 0) return failure(Code::corrupt, fmt::format("{} writes lost", found.lost));
+  if (found.lost != 0) return Status(Code::corrupt, fmt::format("{} writes lost", found.lost));
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<BenchRow>> run_bench(const RunParts& parts) {
+  std::vector<BenchRow> rows;
+  FT_TRY(bench_stage(parts, true, rows));
+  if (!parts.options.machine) return rows;
+  // What can be replayed is measured by the other strategy too, in the same run.
+  DemoOptions options = parts.options;
+  options.strategy = options.strategy == "replay" ? "checkpoint" : "replay";
+  const std::string folder = parts.folder + "/" + options.strategy;
+  std::filesystem::create_directories(folder);
+  const RunParts other{options, parts.interrupt, parts.guest, folder, parts.say};
+  FT_TRY(bench_stage(other, false, rows));
   return rows;
 }
 

@@ -11,7 +11,7 @@
 namespace libft::demo {
 
 struct BenchRow {
-  std::string what;  // "unprotected", "protected"
+  std::string what;  // "unprotected", or the strategy
   std::string load;  // "open 200/s", "closed"
   double seconds = 0;
   double writes_per_s = 0;

@@ -70,6 +70,12 @@ Result<Json> ask_status(const std::string& socket) {
   return guests->front();
 }
 
+Status ask_to_switch_over(const std::string& socket) {
+  FT_ASSIGN(Conversation conversation, Conversation::open(socket, {{"command", "switchover"}}));
+  FT_ASSIGN([[maybe_unused]] const Json answer, conversation.next());
+  return {};
+}
+
 Result<std::vector<Json>> ask_events(const std::string& socket) {
   FT_ASSIGN(Conversation conversation,
             Conversation::open(socket, {{"command", "events"}, {"follow", false}}));

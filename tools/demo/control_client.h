@@ -13,6 +13,8 @@ namespace libft::demo {
 
 // The status of the one guest that the ftctl at `socket` handles.
 Result<Json> ask_status(const std::string& socket);
+// The guest moves to its backup.
+Status ask_to_switch_over(const std::string& socket);
 // All that it remembers, oldest first: {"at_s", "event", "text"}.
 Result<std::vector<Json>> ask_events(const std::string& socket);
 

@@ -15,8 +15,8 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
   app.add_option("--runs", options.runs, "How often")->check(CLI::Range(1, 100000));
   app.add_option("--victim", victim,
                  "What fails: a host, the link between them, one of its two paths, the primary for "
-                 "a while, or libft alone")
-      ->check(CLI::IsMember({"primary", "backup", "link", "path", "stall", "libft"}));
+                 "a while, libft alone; or nothing, and somebody switches over")
+      ->check(CLI::IsMember({"primary", "backup", "link", "path", "stall", "libft", "switchover"}));
   app.add_option("--arbiter", options.arbiter, "Who decides")
       ->check(CLI::IsMember({"file", "etcd"}));
   auto* before = app.add_option("--seconds", seconds,

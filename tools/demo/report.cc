@@ -232,6 +232,7 @@ std::string what_happened(const RunResult& run) {
       return fmt::format("All processes of host A were stopped. {}. Then host A woke up.", who);
     case Victim::libft:
       return fmt::format("libft on host A was killed while its guest lived on. {}.", who);
+    case Victim::switchover: return fmt::format("Somebody asked for a switch-over. {}.", who);
   }
   return {};
 }

@@ -10,7 +10,7 @@
 namespace libft::demo {
 namespace {
 
-constexpr std::string_view kVictims[] = {"primary", "backup", "link", "path", "stall", "libft"};
+constexpr std::string_view kVictims[] = {"primary", "backup", "link", "path", "stall", "libft", "switchover"};
 
 template <class Item, class Get>
 std::vector<double> values_of(const std::vector<Item>& items, Get get) {

@@ -17,7 +17,7 @@ namespace libft::demo {
 
 using Json = nlohmann::ordered_json;
 
-enum class Victim { primary, backup, link, path, stall, libft };
+enum class Victim { primary, backup, link, path, stall, libft, switchover };
 std::string_view to_string(Victim victim);
 std::optional<Victim> victim_from(std::string_view text);
 

@@ -29,7 +29,8 @@ constexpr int kExitFenced = 5;  // ftctl's, as documented.
 
 // In the order of Victim.
 constexpr const char* kFailures[] = {"host A dies",   "host B dies",   "the link is cut",
-                                     "a path is cut", "host A stalls", "libft on A is killed"};
+                                     "a path is cut", "host A stalls", "libft on A is killed",
+                                     "switch-over"};
 constexpr lab::Path kBetweenHosts[] = {lab::Path::replication, lab::Path::heartbeat};
 
 class Run {
@@ -103,6 +104,7 @@ class Run {
       case Victim::path: FT_TRY(hosts().cut(Side::a, lab::Path::replication)); break;
       case Victim::stall: hosts().host(Side::a).signal_all(SIGSTOP); break;
       case Victim::libft: stage_.primary->child.kill_and_reap(); break;
+      case Victim::switchover: FT_TRY(ask_to_switch_over(stage_.primary->control)); break;
     }
     result_.protection_ended = result_.killed;
     mark(result_.killed, kFailures[static_cast<std::size_t>(options_.victim)]);
@@ -190,6 +192,7 @@ class Run {
         if (survivor_ == stage_.backup.get()) return expect_fenced(*stage_.primary);
         return {};
       }
+      case Victim::switchover: return expect_end(*stage_.primary, 0);
       case Victim::path: {
         FT_TRY(parts_.interrupt.sleep(Millis{500}));
         if (!stage_.primary->protects()) problem("protection ended with one of two paths");
@@ -201,17 +204,18 @@ class Run {
     }
   }
 
-  // It learns that it lost, stops its guest, and says so with its exit code.
-  Status expect_fenced(Ftctl& loser) {
+  // It learns that it lost, or has handed over, stops its guest, and says which with its exit code.
+  Status expect_fenced(Ftctl& loser) { return expect_end(loser, kExitFenced); }
+  Status expect_end(Ftctl& loser, int code) {
     std::optional<os::ChildEnd> end;
-    FT_TRY(parts_.interrupt.wait("the old primary to find itself fenced", kFencePatience, [&] {
+    FT_TRY(parts_.interrupt.wait("the old primary to end", kFencePatience, [&] {
       if (auto ended = loser.child.wait(Nanos{0})) end = *ended;
       return end.has_value();
     }));
-    mark(now(), fmt::format("{} is fenced", letter(loser.side)));
-    if (end->by_signal || end->code != kExitFenced) {
-      problem(fmt::format("the old primary ended with {}, not with exit code {} (fenced)",
-                          os::to_string(*end), kExitFenced));
+    mark(now(), fmt::format("{} ends", letter(loser.side)));
+    if (end->by_signal || end->code != code) {
+      problem(fmt::format("the old primary ended with {}, not with exit code {}",
+                          os::to_string(*end), code));
     }
     const Status gone = parts_.interrupt.wait("the old guest to be gone", seconds{5},
                                               [&] { return stage_.world->empty(loser.side); });

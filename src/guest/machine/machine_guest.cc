@@ -346,7 +346,27 @@ Status MachineGuest::activate() {
   entropy_wanted_ = machine_->entropy_wanted();
   life_ = Life::alive;
   begin_to_run();
+  announce();
   return {};
+}
+
+// Tells the switches where the guest is now, as QEMU does after a migration: a RARP request for its
+// own address (RFC 903), which nobody answers. It comes from the host, not from the guest.
+void MachineGuest::announce() {
+  if (!options_.nic.valid()) return;
+  const std::array<std::uint8_t, 6>& mac = options_.machine.mac;
+  constexpr std::size_t kFrameBytes = 60;
+  std::vector<std::byte> frame(kFrameBytes);
+  const auto put = [&frame](std::size_t at, std::span<const std::uint8_t> bytes) {
+    std::ranges::copy(std::as_bytes(bytes), frame.begin() + static_cast<std::ptrdiff_t>(at));
+  };
+  std::ranges::fill(std::span(frame).first(mac.size()), std::byte{0xff});
+  put(6, mac);
+  put(12, std::array<std::uint8_t, 10>{0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3});
+  put(22, mac);
+  put(32, mac);
+  outbox_.push_back(std::move(frame));
+  send_what_is_left();
 }
 
 void MachineGuest::destroy() {

@@ -85,6 +85,7 @@ class MachineGuest final : public Guest, public DeterministicGuest {
   void take(GuestInput input);
   void send(std::span<const std::byte> frame);
   void notice_end();
+  void announce();
   bool runs() const { return life_ == Life::alive && !paused_; }
   bool stands_still() const { return life_ == Life::loaded || (life_ == Life::alive && paused_); }
   void begin_to_run();
