@@ -12,6 +12,7 @@
 
 #include "bench_capi.h"
 #include "bench_machine.h"
+#include "bench_record.h"
 #include "commands.h"
 #include "guest/memory/memory_guest.h"
 #include "os/mmap_arena.h"
@@ -305,7 +306,8 @@ Status run(const Arguments& arguments, Json& report) {
 
 int bench_command(const Arguments& arguments) {
   Json report;
-  const Status ran = arguments.machine ? bench_machine(arguments, report) : run(arguments, report);
+  const auto measure = !arguments.machine ? run : arguments.record ? bench_record : bench_machine;
+  const Status ran = measure(arguments, report);
   if (!ran.ok()) return print_error(ran.within("bench"));
   if (arguments.json_file.empty()) return kFine;
   std::ofstream out(arguments.json_file);

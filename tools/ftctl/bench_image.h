@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The guest of `ftctl bench --machine`: tests/guests/machine/images/bench.bin, as it was when ftctl
-// was built. A constant.
+// The guests of `ftctl bench --machine`: tests/guests/machine/images, as they were when ftctl was
+// built. Constants.
 #pragma once
 
 #include <cstddef>
@@ -8,6 +8,7 @@
 
 namespace libft::ftctl {
 
-std::span<const std::byte> bench_image();
+std::span<const std::byte> bench_image();  // Computes, and ends.
+std::span<const std::byte> kv_image();     // Answers the network.
 
 }  // namespace libft::ftctl

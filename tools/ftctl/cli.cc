@@ -109,6 +109,7 @@ void add_own_options(CLI::App& app, const std::string& command, Arguments& a) {
     app.add_option("--epochs,--repeats", a.epochs, "Checkpoints a row; with --machine, runs")
         ->check(CLI::Range(1, 1000000));
     app.add_flag("--machine", a.machine, "Measure the deterministic machine instead, beside QEMU");
+    app.add_flag("--record", a.record, "With --machine: what recording its inputs costs");
   }
   app.add_option("--timeout", a.timeout_ms, "Milliseconds to wait for an answer")
       ->check(CLI::Range(1, 3600000));
