@@ -11,10 +11,9 @@
 namespace libft::lab {
 namespace {
 
-constexpr std::array<std::pair<GuestKind, std::string_view>, 5> kNames = {{
+constexpr std::array<std::pair<GuestKind, std::string_view>, 4> kNames = {{
     {GuestKind::pvh, "pvh"},
-    {GuestKind::pvh_2vcpu, "pvh2vcpu"},
-    {GuestKind::pvh_2vif, "pvh2vif"},
+    {GuestKind::pvh_two, "pvh2"},
     {GuestKind::hvm, "hvm"},
     {GuestKind::hvm_bare, "hvm-bare"},
 }};
@@ -25,6 +24,7 @@ std::string kernel_arguments(GuestKind kind) {
   if (kind == GuestKind::hvm) words += " console=hvc0 pci=noearly iommu=off";
   if (kind == GuestKind::hvm_bare) words += " console=ttyS0 xen_nopv pci=noearly iommu=off";
   if (kind != GuestKind::hvm && kind != GuestKind::hvm_bare) words += " console=hvc0";
+  if (kind == GuestKind::pvh_two) words += " libft.second=10.77.0.11/24";
   return words + fmt::format(" libft.ip={}/24 libft.observer={}", kGuestAddress, kClientAddress);
 }
 
@@ -46,11 +46,11 @@ std::optional<GuestKind> guest_kind_from(std::string_view name) {
 
 std::string xl_config(const XenGuest& guest) {
   const bool hvm = guest.kind == GuestKind::hvm || guest.kind == GuestKind::hvm_bare;
-  const char* second = guest.kind == GuestKind::pvh_2vif ? ", 'mac=00:16:3e:77:01:10'" : "";
+  const char* second = guest.kind == GuestKind::pvh_two ? ", 'mac=00:16:3e:77:01:10'" : "";
   std::string text =
       fmt::format("name = \"{}\"\ntype = \"{}\"\nmemory = {}\nmaxmem = {}\nvcpus = {}\n",
                   guest.name, hvm ? "hvm" : "pvh", guest.memory_mib, guest.memory_mib,
-                  guest.kind == GuestKind::pvh_2vcpu ? 2 : 1);
+                  guest.kind == GuestKind::pvh_two ? 2 : 1);
   text += fmt::format(
       "kernel = \"/guest/{}\"\nramdisk = \"/guest/{}\"\nextra = \"{}\"\n"
       "vif = ['mac=00:16:3e:77:00:10{}'{}]\n",

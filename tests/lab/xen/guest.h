@@ -11,13 +11,12 @@ namespace libft::lab {
 
 enum class GuestKind {
   pvh,
-  pvh_2vcpu,
-  pvh_2vif,
+  pvh_two,   // Of everything two: vCPUs, and interfaces, by which its beats leave in turn.
   hvm,       // With Xen's drivers beside its device model.
   hvm_bare,  // Without: an emulated card, and nothing in the guest that knows of Xen.
 };
 
-std::string_view to_string(GuestKind kind);  // "pvh", "pvh2vcpu", "pvh2vif", "hvm", "hvm-bare"
+std::string_view to_string(GuestKind kind);  // "pvh", "pvh2", "hvm", "hvm-bare"
 std::optional<GuestKind> guest_kind_from(std::string_view name);
 
 struct XenGuest {

@@ -224,9 +224,9 @@ Status Outsiders::wait_for_answers(std::uint64_t more, Nanos patience) {
   return {};
 }
 
-Status Outsiders::judge() {
+Result<Verdict> Outsiders::judge() {
   const Status drained = client->drain(kAnswerPatience);
-  if (!client->survived()) return Status(Code::corrupt, "connection: " + client->end_reason());
+  if (!client->survived()) return failure(Code::corrupt, "connection: " + client->end_reason());
   FT_TRY(drained.within("wait for the last answers"));
   FT_ASSIGN(const auto read, client->read_back(kAnswerPatience));
   FT_ASSIGN(const auto verdict, observer->ask_since(since, kAnswerPatience));
@@ -236,10 +236,10 @@ Status Outsiders::judge() {
       client->acknowledged(), read.checked, read.lost, observer->seen(), verdict.asked,
       verdict.unknown, observer->contradicted());
   if (read.lost != 0 || verdict.unknown != 0 || observer->contradicted() != 0) {
-    return Status(Code::corrupt, "the guest is not the one that the world has seen");
+    return failure(Code::corrupt, "the guest is not the one that the world has seen");
   }
-  if (read.checked == 0 || verdict.asked == 0) return Status(Code::internal, "nothing was judged");
-  return {};
+  if (read.checked == 0 || verdict.asked == 0) return failure(Code::internal, "nothing was judged");
+  return Verdict{read.checked, verdict.asked};
 }
 
 Status Outsiders::tell_guest(XenPair& pair, int kind) {

@@ -63,6 +63,11 @@ class Protection {
   std::string arbiter_;
 };
 
+struct Verdict {
+  std::uint64_t writes = 0;   // Acknowledged, and read back.
+  std::uint64_t outputs = 0;  // Seen outside, and confirmed by the guest.
+};
+
 struct Outsiders {
   std::unique_ptr<demo::Observer> observer;
   std::unique_ptr<demo::RedisClient> client;
@@ -74,7 +79,7 @@ struct Outsiders {
   Status wait_for_answers(std::uint64_t more, Nanos patience);
   // Ends the load, and asks the guest that runs now what it knows: a failure unless the connection
   // lives, every acknowledged write is there, and no output is contradicted. Prints the counts.
-  Status judge();
+  Result<Verdict> judge();
   // Asks the guest's own software to power off, crash or reboot (lab/guest/protocol.h).
   static Status tell_guest(XenPair& pair, int kind);
 };

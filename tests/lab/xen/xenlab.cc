@@ -173,8 +173,7 @@ int main(int argc, char** argv) {
   auto* up_command = app.add_subcommand("up", "hold two hosts until stdin ends");
   up_command->add_option("place", options.place, "a folder for what the others need")->required();
   up_command->add_option("--cache", options.cache, "keeps images and saved hosts")->required();
-  up_command->add_option("--guest", options.guest,
-                         "on host a: none, pvh, pvh2vcpu, pvh2vif, hvm or hvm-bare");
+  up_command->add_option("--guest", options.guest, "on host a: none, pvh, pvh2, hvm or hvm-bare");
   up_command->add_flag("--fresh", options.fresh, "boot, and use no saved hosts");
   up_command->add_flag("--etcd", options.etcd, "start an etcd beside the client");
 

@@ -2,8 +2,8 @@
 /*
  * Runs in the lab's guest: sends a fresh random value every 10 ms, remembers what it sent, and
  * answers questions about it (protocol.h). Announces on the console when Redis answers. One thread,
- * and one more when it is asked about stalls; linked statically. Usage: observer ADDRESS (where the
- * beats go).
+ * and one more when it is asked about stalls; linked statically. Usage: observer ADDRESS [CARD]
+ * (where the beats go; every second one by that card).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -27,6 +27,7 @@ enum { kBeatNs = 10 * 1000 * 1000, kDirtyPagesMax = 16384, kPageBytes = 4096 };
 
 struct Observer {
   int socket;
+  int second; /* Bound to the second card, or the same again. */
   struct sockaddr_in outside;
   uint64_t counter;
   uint8_t history[LAB_HISTORY][16];
@@ -65,8 +66,8 @@ static void send_beat(struct Observer* self) {
   fresh_random(beat.random);
   /* Remembered before it is sent: what anybody saw is in the memory that a backup holds. */
   memcpy(self->history[beat.counter % LAB_HISTORY], beat.random, sizeof beat.random);
-  sendto(self->socket, &beat, sizeof beat, 0, (struct sockaddr*)&self->outside,
-         sizeof self->outside);
+  sendto(beat.counter % 2 == 0 ? self->second : self->socket, &beat, sizeof beat, 0,
+         (struct sockaddr*)&self->outside, sizeof self->outside);
 }
 
 static void write_pages(struct Observer* self) {
@@ -170,17 +171,25 @@ static void run(struct Observer* self) {
   }
 }
 
+static int socket_by(const char* card) {
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, card, (socklen_t)strlen(card)) == 0) return fd;
+  perror(card);
+  exit(1);
+}
+
 int main(int argc, char** argv) {
   static struct Observer self;
   setvbuf(stdout, NULL, _IOLBF, 0);
-  in_addr_t outside = argc == 2 ? inet_addr(argv[1]) : INADDR_NONE;
+  in_addr_t outside = argc == 2 || argc == 3 ? inet_addr(argv[1]) : INADDR_NONE;
   if (outside == INADDR_NONE) {
-    fputs("usage: observer ADDRESS\n", stderr);
+    fputs("usage: observer ADDRESS [CARD]\n", stderr);
     return 2;
   }
   struct sockaddr_in here = address_of(htonl(INADDR_ANY), LAB_QUERY_PORT);
   self.outside = address_of(outside, LAB_BEAT_PORT);
   self.socket = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  self.second = argc == 3 ? socket_by(argv[2]) : self.socket;
   self.dirty = mmap(NULL, (size_t)kDirtyPagesMax * kPageBytes, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (self.dirty == MAP_FAILED || bind(self.socket, (struct sockaddr*)&here, sizeof here) != 0) {
