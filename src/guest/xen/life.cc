@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "guest/xen/life.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <poll.h>
+
+#include <algorithm>
+#include <iterator>
 
 #include "guest/xen/facts.h"
 #include "guest/xen/inspect.h"
@@ -15,6 +20,24 @@ constexpr Nanos kLookEvery = Millis{500};
 constexpr std::size_t kWaitingMax = 64;
 constexpr char kReleased[] = "@releaseDomain";
 using Kind = GuestEvent::Kind;
+
+Result<Judge::Devices> devices_of(XenCalls& calls, DomId domain) {
+  Judge::Devices devices;
+  const std::string path = domain_path(domain, "device");
+  FT_ASSIGN(const auto kinds, calls.list(path));
+  for (const std::string& kind : kinds) {
+    FT_ASSIGN(const auto numbers, calls.list(path + "/" + kind));
+    for (const std::string& number : numbers) devices.push_back(kind + "/" + number);
+  }
+  std::sort(devices.begin(), devices.end());
+  return devices;
+}
+
+Judge::Devices missing_from(const Judge::Devices& those, const Judge::Devices& of) {
+  Judge::Devices rest;
+  std::set_difference(of.begin(), of.end(), those.begin(), those.end(), std::back_inserter(rest));
+  return rest;
+}
 
 }  // namespace
 
@@ -77,6 +100,18 @@ std::optional<GuestEvent> Judge::on_target(const std::string& kib) {
   target_ = kib;
   if (!changed || ended_) return std::nullopt;
   return GuestEvent{Kind::reconfigured, "its owner set its memory to " + kib + " KiB"};
+}
+
+// A new disk would be missing on the backup, and what leaves by a new interface is held by nobody.
+std::optional<GuestEvent> Judge::on_devices(const Devices& devices) {
+  const Devices before = std::exchange(devices_, devices).value_or(devices);
+  if (ended_ || before == devices) return std::nullopt;
+  const Devices more = missing_from(before, devices), gone = missing_from(devices, before);
+  std::string what = "its owner";
+  if (!more.empty()) what += fmt::format(" attached {}", fmt::join(more, ", "));
+  if (!gone.empty())
+    what += fmt::format("{} detached {}", more.empty() ? "" : " and", fmt::join(gone, ", "));
+  return GuestEvent{Kind::reconfigured, what};
 }
 
 // --- Life ---------------------------------------------------------------------------------------
@@ -163,7 +198,17 @@ void Life::look() {
     (void)Suspender::tell_store(*calls_, domain_);
   }
   for (GuestEvent& event : verdict.events) tell(std::move(event));
-  if (judge_.ended()) return;
+  if (!judge_.ended()) look_closer();
+}
+
+// Not at each of the guest's suspends, of which xenstored tells as well: dom0 has better to do
+// then.
+void Life::look_closer() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now < look_closer_at_) return;
+  look_closer_at_ = now + kLookEvery;
+  if (const auto devices = devices_of(*calls_, domain_))
+    if (auto event = judge_.on_devices(*devices)) tell(std::move(*event));
   const auto target = calls_->read(domain_path(domain_, "memory/target"));
   if (!target || !*target) return;
   if (auto event = judge_.on_target(**target)) tell(std::move(*event));

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -30,12 +31,15 @@ class Judge {
   // `ours`: libft was stopping, had stopped or was starting the domain while it was looked at.
   Verdict on_look(const std::optional<DomainInfo>& info, bool ours, bool answers_late);
   std::optional<GuestEvent> on_target(const std::string& kib);  // Of memory/target.
+  using Devices = std::vector<std::string>;                     // "vif/0", "vbd/51712", sorted.
+  std::optional<GuestEvent> on_devices(const Devices& devices);
   bool ended() const { return ended_; }
 
  private:
   Verdict on_shutdown(unsigned reason, bool ours, bool answers_late);
   bool ended_ = false, gone_ = false, paused_ = false, suspended_ = false;
   std::optional<std::string> target_;
+  std::optional<Devices> devices_;
 };
 
 class Life {
@@ -65,6 +69,7 @@ class Life {
   void run();
   void obey();
   void look();
+  void look_closer();
 
   std::unique_ptr<XenCalls> calls_;
   const DomId domain_;
@@ -72,6 +77,7 @@ class Life {
   Suspender suspender_;
   Judge judge_;
   std::optional<os::EventFd> wake_;
+  std::chrono::steady_clock::time_point look_closer_at_{};
   std::atomic<bool> stopping_{false}, resumed_{false};
   std::mutex mutex_;  // What is below.
   std::function<void(GuestEvent)> sink_;

@@ -87,5 +87,19 @@ TEST_CASE("another size of its memory is a reconfiguration") {
   CHECK(event->kind == Kind::reconfigured);
 }
 
+TEST_CASE("a device that comes or goes is a reconfiguration, by name") {
+  Judge judge;
+  CHECK_FALSE(judge.on_devices({"vif/0"}));
+  CHECK_FALSE(judge.on_devices({"vif/0"}));
+  const auto more = judge.on_devices({"vbd/51712", "vif/0"});
+  REQUIRE(more);
+  CHECK(more->kind == Kind::reconfigured);
+  CHECK(more->detail == "its owner attached vbd/51712");
+  const auto other = judge.on_devices({"vif/0", "vif/1"});
+  REQUIRE(other);
+  CHECK(other->detail == "its owner attached vif/1 and detached vbd/51712");
+  CHECK_FALSE(judge.on_devices({"vif/0", "vif/1"}));
+}
+
 }  // namespace
 }  // namespace libft::xen
