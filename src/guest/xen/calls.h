@@ -99,6 +99,9 @@ class XenCalls {
   // A bit a page written since the last call; valid until the next call.
   virtual Result<std::span<const std::uint64_t>> take_dirty(DomId domain, std::uint64_t pages) = 0;
 
+  // As if the pages had been written now: they are in what take_dirty() says next.
+  virtual Status mark_dirty(DomId domain, std::span<const std::uint64_t> pages) = 0;
+
   // Adds the pages that other domains have mapped through grants and may write: Xen logs such
   // writes only when the mapping ends.
   virtual Status lent(DomId domain, std::vector<std::uint64_t>& pages) = 0;

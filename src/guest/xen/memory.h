@@ -26,6 +26,10 @@ Result<std::vector<PageRun>> find_memory(XenCalls& calls, DomId domain, std::uin
 // Reserves exactly those pages for a domain that has none yet; in 2 MiB pieces where possible.
 Status populate_memory(XenCalls& calls, DomId domain, std::span<const PageRun> runs);
 
+inline bool has(std::span<const std::uint64_t> bits, std::uint64_t page) {
+  return page / 64 < bits.size() && (bits[page / 64] >> page % 64 & 1) != 0;
+}
+
 class DomainMemory {
  public:
   DomainMemory() = default;

@@ -89,6 +89,9 @@ class Xen final : public XenGuest {
   Status check_memory(std::uint64_t total_pages);
   Status check_stopped(const DomainInfo& info);
   Status note_keyboard();
+  Status mark_log();
+  bool log_is_ours(std::span<const std::uint64_t> bits) const;
+  Status leave_log_to_others(std::span<const std::uint64_t> bits);
   bool suspends() const { return parts_.shape.stop_way() != StopWay::paused; }
   Result<Stopped> stop();
   void go_on_at_last();
@@ -224,10 +227,35 @@ Status Xen::start_tracking() {
   }
   tracking_ = true;
   lost_written_ = false;
-  if (!parts_.model) return {};
-  const Status reports = parts_.model->log_writes(true);
-  if (!reports.ok()) stop_tracking();
-  return reports;
+  Status ready = mark_log();
+  if (ready.ok() && parts_.model) ready = parts_.model->log_writes(true);
+  if (!ready.ok()) stop_tracking();
+  return ready;
+}
+
+// Whoever saves or migrates the domain switches Xen's log off and on for itself, and takes from it
+// what it says; nobody is told. So libft writes into it a page that it carries in each epoch
+// anyway: as long as that comes back, nobody else has touched the log since.
+Status Xen::mark_log() {
+  if (parts_.rings.empty()) return {};
+  return calls().mark_dirty(parts_.domain, std::span(parts_.rings).first(1));
+}
+
+bool Xen::log_is_ours(std::span<const std::uint64_t> bits) const {
+  return parts_.rings.empty() || has(bits, parts_.rings.front());
+}
+
+// It is theirs from here on: what was taken out of it goes back, and it is not switched off.
+Status Xen::leave_log_to_others(std::span<const std::uint64_t> bits) {
+  std::vector<std::uint64_t> taken;
+  for (std::uint64_t page = 0; page < bits.size() * 64; ++page)
+    if (has(bits, page)) taken.push_back(page);
+  tracking_ = false;
+  (void)calls().mark_dirty(parts_.domain, taken);
+  (void)calls().remove(mark_of(parts_.domain));
+  constexpr const char* kWhat = "somebody else took Xen's log of written pages (xl save, migrate)";
+  if (life_) life_->tell({GuestEvent::Kind::migrating, kWhat});
+  return Status(Code::busy, kWhat);
 }
 
 // The device model maps the keyboard's ring without a grant, so that nothing else tells of it. The
@@ -334,6 +362,11 @@ Status Xen::take_written(PageSet& written) {
   Status status = bits ? calls().lent(parts_.domain, lent_) : bits.error();
   if (!status.ok()) {
     lost_written_ = true;  // How much of the log was cleared is not known.
+    return status;
+  }
+  if (!log_is_ours(*bits)) return leave_log_to_others(*bits);
+  if (status = mark_log(); !status.ok()) {
+    lost_written_ = true;
     return status;
   }
   if (std::exchange(lost_written_, false)) {

@@ -18,10 +18,12 @@
 // clang-format off
 extern "C" {
 #include <xenctrl.h>
+#include <xendevicemodel.h>
 #include <xenforeignmemory.h>
 #include <xenguest.h>
 #include <xenstore.h>
 #include <xentoollog.h>
+#include <xen/hvm/dm_op.h>
 #include <xen/hvm/params.h>
 // clang-format on
 // libxenctrl exports it for libxenguest without declaring it publicly; the same from 4.17 to 4.20.
@@ -107,6 +109,7 @@ class Library final : public XenCalls {
     bitmap_.reset();
     unmap_grants();
     if (xs_ != nullptr) xs_close(xs_);
+    if (model_ != nullptr) xendevicemodel_close(model_);
     if (memory_ != nullptr) xenforeignmemory_close(memory_);
     if (xc_ != nullptr) xc_interface_close(xc_);
   }
@@ -160,6 +163,7 @@ class Library final : public XenCalls {
                   "stop logging written pages");
   }
   Result<std::span<const std::uint64_t>> take_dirty(DomId domain, std::uint64_t pages) override;
+  Status mark_dirty(DomId domain, std::span<const std::uint64_t> pages) override;
   Status lent(DomId domain, std::vector<std::uint64_t>& pages) override;
   Status context(DomId domain, std::vector<std::byte>& context) override;
   Status set_context(DomId domain, std::span<const std::byte> context) override;
@@ -205,6 +209,7 @@ class Library final : public XenCalls {
   xc_interface* xc_ = nullptr;
   xenforeignmemory_handle* memory_ = nullptr;
   xs_handle* xs_ = nullptr;
+  xendevicemodel_handle* model_ = nullptr;
   std::unique_ptr<Bitmap> bitmap_;
 
   // A domain's grant table, read only. It grows, and is mapped anew then.
@@ -227,6 +232,8 @@ Status Library::open() {
   if (memory_ == nullptr) return failed("open Xen's foreign memory interface");
   xs_ = xs_open(0);
   if (xs_ == nullptr) return failed("open xenstore (is xenstored running?)");
+  model_ = xendevicemodel_open(&logger_.calls, 0);
+  if (model_ == nullptr) return failed("open Xen's interface for device models");
   bitmap_ = std::make_unique<Bitmap>(xc_);
   return {};
 }
@@ -424,6 +431,21 @@ Result<std::span<const std::uint64_t>> Library::take_dirty(DomId domain, std::ui
   if (static_cast<std::uint64_t>(taken) < pages)
     return failure(Code::io, fmt::format("Xen answered for {} of {} pages", taken, pages));
   return bitmap_->words(pages);
+}
+
+// What a device model says of its DMA. Xen takes it for any HVM or PVH domain.
+Status Library::mark_dirty(DomId domain, std::span<const std::uint64_t> pages) {
+  std::vector<xen_dm_op_modified_memory_extent> extents;
+  for (const std::uint64_t page : pages) {
+    if (!extents.empty() && extents.back().first_pfn + extents.back().nr == page)
+      ++extents.back().nr;
+    else
+      extents.push_back({.nr = 1, .pad = 0, .first_pfn = page});
+  }
+  return answer(
+      xendevicemodel_modified_memory_bulk(model_, static_cast<domid_t>(domain), extents.data(),
+                                          static_cast<std::uint32_t>(extents.size())),
+      "mark the guest's pages as written");
 }
 
 void Library::unmap_grants() {

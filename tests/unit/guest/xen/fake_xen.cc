@@ -223,6 +223,12 @@ class FakeCalls final : public XenCalls {
       if (page < pages) bits_[page / 64] |= std::uint64_t{1} << page % 64;
     return std::span<const std::uint64_t>(bits_);
   }
+  Status mark_dirty(DomId domain, std::span<const std::uint64_t> pages) override {
+    FT_CALL("mark_dirty");
+    FT_DOMAIN(domain);
+    if (d.logs) d.dirty.insert(pages.begin(), pages.end());
+    return {};
+  }
   Status lent(DomId domain, std::vector<std::uint64_t>& pages) override {
     FT_CALL("lent");
     FT_DOMAIN(domain);

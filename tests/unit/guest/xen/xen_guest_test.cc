@@ -161,6 +161,27 @@ TEST_CASE("a log that was taken and lost makes the next answer all pages") {
   CHECK(pages.pages() == 166);
 }
 
+TEST_CASE("who migrates the domain gets Xen's log, with what was taken out of it") {
+  const auto host = host_with_guest();
+  auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE(guest);
+  std::promise<GuestEvent> told;
+  (*guest)->set_event_sink([&](const GuestEvent& event) { told.set_value(event); });
+  PageSet pages;
+  REQUIRE((*guest)->start_tracking().ok());
+  REQUIRE((*guest)->take_written(pages).ok());
+  host->domains[1].dirty.clear();  // Off, and on again.
+  host->write_page(1, 3, 1);
+  CHECK((*guest)->take_written(pages).code() == Code::busy);
+  auto event = told.get_future();
+  REQUIRE(event.wait_for(std::chrono::seconds(20)) == std::future_status::ready);
+  CHECK(event.get().kind == GuestEvent::Kind::migrating);
+  CHECK(host->domains[1].dirty == std::set<std::uint64_t>{3});
+  (*guest)->stop_tracking();
+  CHECK(host->domains[1].logs);
+  CHECK_FALSE((*guest)->start_tracking().ok());  // Not before they have done.
+}
+
 TEST_CASE("a changed memory map ends the protection, and the guest runs on") {
   const auto host = host_with_guest();
   auto guest = XenGuest::attach(kName, host->options());
