@@ -25,6 +25,7 @@ class ExactGuest final : public DeterministicGuest {
   }
   void flip_bit() { state_ ^= 1; }
   void ends_at(Position at) { end_ = at; }
+  void errs_at(Position at) { errs_ = at; }  // As another implementation would, each time.
 
   Result<Position> position() override { return at_; }
   Status run_until(Position until) override {
@@ -56,6 +57,7 @@ class ExactGuest final : public DeterministicGuest {
   void step_to(Position until) {
     for (; at_ < until && at_ != end_; ++at_.value) {
       state_ = state_ * 6364136223846793005u + 1442695040888963407u;
+      if (at_ == errs_) state_ ^= 1u << 20;
       if (at_.value % kSays == 0) say(std::to_string(at_.value) + ":" + std::to_string(state_));
     }
   }
@@ -71,7 +73,7 @@ class ExactGuest final : public DeterministicGuest {
 
   Position at_;
   std::uint64_t state_ = 42;
-  std::optional<Position> end_;
+  std::optional<Position> end_, errs_;
   InputSink input_sink_;
   OutputSink output_sink_;
 };

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "base/bytes.h"
+#include "strategy/replay/difference.h"
 #include "strategy/replay/follower.h"
 #include "strategy/replay/log_assembler.h"
 #include "strategy/replay/pace.h"
@@ -241,6 +242,36 @@ TEST_CASE("a log that contradicts itself is corrupt") {
   CHECK(refused([](wire::LogEpoch& log) { log.id = epoch(1); }));
   CHECK(refused(
       [](wire::LogEpoch& log) { log.coded.back() = std::byte{1}, log.coded.push_back({}); }));
+}
+
+TEST_CASE("the first difference of two executions is found to the position") {
+  Pair pair;
+  ExactGuest begin;
+  begin.copy_state(pair.primary);
+  std::vector<wire::LogEpoch> logs;
+  for (const std::uint64_t number : {2, 3, 4}) {
+    for (int i = 0; i < 5; ++i) {
+      pair.primary.live(Position{pair.primary.position()->value + 61 * number});
+      pair.primary.take(frame("input " + std::to_string(i)));
+    }
+    logs.push_back(pair.cut(number));
+  }
+  const std::uint64_t from = logs.front().mark.from.value, until = logs.back().mark.until.value;
+  for (const std::uint64_t at : {from, from + 1, from + 122, from + 123, until - 1, until}) {
+    CAPTURE(at);
+    ExactGuest one, other;
+    other.errs_at(Position{at});
+    const auto restart = [&begin](ExactGuest& guest) {
+      return [&] { return guest.copy_state(begin), Status(); };
+    };
+    const auto found =
+        first_difference({one, restart(one)}, {other, restart(other)}, std::span(logs));
+    REQUIRE(found);
+    CHECK(found->has_value() == (at < until));  // The last instruction is the one before the end.
+    if (!*found) continue;
+    CHECK((*found)->at == Position{at});
+    CHECK((*found)->one != (*found)->other);
+  }
 }
 
 TEST_CASE("the pace falls gradually with the lag") {
