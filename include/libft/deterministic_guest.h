@@ -41,6 +41,9 @@ struct GuestOutput {
 struct Mark {
   Position at;
   std::optional<std::uint64_t> hash;  // Of the whole state there, where it was asked for.
+  // Of the frames that the guest sent since the mark before, and of the positions of each; since it
+  // began or was loaded, if there was none.
+  std::uint64_t said = 0;
   bool operator==(const Mark&) const = default;
 };
 

@@ -11,7 +11,7 @@ namespace {
 
 constexpr RecordType kInputs = 0x8060, kMark = 0x8061;
 constexpr std::size_t kFrameBytes = 1u << 20;  // Of coded inputs in a frame.
-constexpr std::size_t kMarkBytes = 4 * 8 + 1 + 8 + 16 + 8;
+constexpr std::size_t kMarkBytes = 4 * 8 + 1 + 8 + 8 + 16 + 8;
 constexpr std::uint8_t kHash = 1, kEnded = 2, kPaused = 4;
 
 void append_number(std::vector<std::byte>& to, std::uint64_t value) {
@@ -45,6 +45,7 @@ void append_mark(std::vector<std::byte>& to, const LogMark& mark) {
   out.write<std::uint64_t>(mark.bytes);
   out.write<std::uint8_t>(flags(mark));
   out.write<std::uint64_t>(mark.hash.value_or(0));
+  out.write<std::uint64_t>(mark.said);
   write_id(out, mark.released);
 }
 
@@ -56,6 +57,7 @@ Result<LogMark> read_mark(base::ByteReader& from) {
   mark.bytes = from.read<std::uint64_t>();
   const auto flags = from.read<std::uint8_t>();
   const auto hash = from.read<std::uint64_t>();
+  mark.said = from.read<std::uint64_t>();
   mark.released = read_id(from);
   if (from.failed()) return failure(wrong(kMark, "wrong length"));
   if (mark.until < mark.from) return failure(wrong(kMark, "the log ends before it begins"));

@@ -33,6 +33,7 @@ struct LogMark {
   Position from, until;
   std::uint64_t inputs = 0, bytes = 0;
   std::optional<std::uint64_t> hash;  // Of the guest's whole state at `until`.
+  std::uint64_t said = 0;             // Of what the guest sent between the two.
   bool guest_ended = false, guest_paused = false;
   EpochId released;  // The newest epoch whose output was let out.
   bool operator==(const LogMark&) const = default;

@@ -22,6 +22,7 @@ constexpr std::uint64_t delta_state = 1u << 1;
 constexpr std::uint64_t input_copies = 1u << 2;  // Incoming frames are forwarded to the backup.
 // Epochs may be logs of inputs, which the backup executes as they come.
 constexpr std::uint64_t logs = 1u << 3;
+constexpr std::uint64_t executed = 1u << 4;  // A log is acknowledged when it was executed.
 }  // namespace feature
 
 struct RegionShape {  // A GuestInfo::memory entry without its bytes.

@@ -79,6 +79,7 @@ void SimGuest::send(Random& random) {
   // In memory too, so that pages and registers of different epochs never fit together.
   touch(0);
   std::memcpy(at(0), &registers_.chain, 8);
+  said_ = mix(said_, packet.chain);
   if (!output_sink_) return send_(packet);
   output_sink_(*position(), {GuestOutput::Kind::frame, std::as_bytes(std::span(&packet, 1))});
 }
@@ -170,7 +171,7 @@ Status SimGuest::run_until(Position until) {
 }
 
 Status SimGuest::mark(WithHash with_hash, const std::function<void(const Mark&)>& there) {
-  Mark mark{*position(), std::nullopt};
+  Mark mark{*position(), std::nullopt, std::exchange(said_, 0)};
   if (with_hash == WithHash::yes) mark.hash = hash();
   if (amid_mark) amid_mark();
   there(mark);

@@ -114,6 +114,7 @@ class SimGuest final : public Guest, public DeterministicGuest {
   bool alive_ = true, running_ = false, tracking_ = false, owner_paused_ = false;
   bool exact_ = false, forgets_request_ = false;
   unsigned send_permille_ = 0;  // exact only
+  std::uint64_t said_ = 0;      // Digest of the packets since the last mark.
   InputSink input_sink_;
   OutputSink output_sink_;
 };

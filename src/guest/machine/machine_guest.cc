@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/checksum.h"
 #include "layout.h"
 #include "os/poll.h"
 #include "os/random.h"
@@ -191,6 +192,8 @@ bool MachineGuest::send_what_is_left() {
 }
 
 void MachineGuest::send(std::span<const std::byte> frame) {
+  const std::array<std::uint64_t, 2> before{said_, machine_->position().value};
+  said_ = base::checksum(std::as_bytes(std::span(before)), frame);
   if (output_sink_) {
     output_sink_(machine_->position(), {GuestOutput::Kind::frame, frame});
   } else if (options_.nic.valid()) {
@@ -335,6 +338,7 @@ Status MachineGuest::load_state(std::span<const std::byte> state) {
   if (life_ == Life::alive) return Status(Code::invalid, "load state: the guest is a primary");
   FT_TRY(machine_->load(state));
   life_ = Life::loaded;
+  said_ = 0;
   return {};
 }
 
@@ -418,7 +422,7 @@ Result<std::uint64_t> MachineGuest::state_hash() {
 Status MachineGuest::mark(WithHash hash, const std::function<void(const Mark&)>& there) {
   Entry entry(*this);
   if (life_ == Life::waiting) return Status(Code::invalid, "mark: no state was loaded");
-  Mark mark{machine_->position(), std::nullopt};
+  Mark mark{machine_->position(), std::nullopt, std::exchange(said_, 0)};
   if (hash == WithHash::yes) mark.hash = machine_->state_hash();
   there(mark);
   return {};

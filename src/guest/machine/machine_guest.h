@@ -109,6 +109,7 @@ class MachineGuest final : public Guest, public DeterministicGuest {
   Nanos lag_{0};
   std::uint32_t entropy_wanted_ = 0;
   unsigned pace_ = 100;  // Percent.
+  std::uint64_t said_ = 0;  // Digest of the frames since the last mark.
   std::deque<std::vector<std::byte>>
       outbox_;  // What the socket had no room for: it stands meanwhile.
   std::vector<std::byte> saved_;

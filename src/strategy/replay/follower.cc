@@ -15,7 +15,9 @@ constexpr std::size_t kUnreleasedBytesMax = 4u << 20;  // Older frames are lost,
 
 Follower::Follower(DeterministicGuest& guest) : guest_(guest) {
   guest_.set_output_sink([this](Position, const GuestOutput& output) { heard(output); });
-  if (const auto at = guest_.position()) here_ = equal_ = *at;
+  // What it says is compared from here on.
+  [[maybe_unused]] const Status marked = guest_.mark(
+      WithHash::no, [this](const Mark& mark) { here_ = equal_ = mark.at; });
 }
 
 Follower::~Follower() { guest_.set_output_sink({}); }
@@ -60,17 +62,22 @@ Status Follower::follow(const wire::LogEpoch& epoch) {
 }
 
 Status Follower::compare(const wire::LogEpoch& epoch) {
+  Mark here;
+  FT_TRY(guest_.mark(epoch.mark.hash ? WithHash::yes : WithHash::no,
+                     [&here](const Mark& mark) { here = mark; }));
+  if (here.said != epoch.mark.said) return apart(epoch, "output", here.said, epoch.mark.said);
   if (!epoch.mark.hash) return {};
-  FT_ASSIGN(const std::uint64_t hash, guest_.state_hash());
-  if (hash == *epoch.mark.hash) {
-    equal_ = here_;
-    return {};
-  }
-  return Status(
-      Code::corrupt,
-      fmt::format("the executions came apart between positions {} and {} (epoch {}): "
-                  "state {:016x} here, {:016x} at the primary",
-                  equal_.value, here_.value, to_string(epoch.id), hash, *epoch.mark.hash));
+  if (here.hash != epoch.mark.hash) return apart(epoch, "state", *here.hash, *epoch.mark.hash);
+  equal_ = here_;
+  return {};
+}
+
+Status Follower::apart(const wire::LogEpoch& epoch, const char* what, std::uint64_t here,
+                       std::uint64_t there) const {
+  return Status(Code::corrupt,
+                fmt::format("the executions came apart between positions {} and {} (epoch {}): "
+                            "{} {:016x} here, {:016x} at the primary",
+                            equal_.value, here_.value, to_string(epoch.id), what, here, there));
 }
 
 std::uint64_t Follower::go_live() {

@@ -39,6 +39,8 @@ class Follower {
   };
   Status run_until(Position until);
   Status compare(const wire::LogEpoch& epoch);
+  Status apart(const wire::LogEpoch& epoch, const char* what, std::uint64_t here,
+               std::uint64_t there) const;
   void heard(const GuestOutput& output);
 
   DeterministicGuest& guest_;

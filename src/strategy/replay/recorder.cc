@@ -45,6 +45,7 @@ Result<std::shared_ptr<const wire::LogEpoch>> Recorder::cut(const CutOrder& orde
     mark.inputs = std::exchange(inputs_, 0);
     mark.until = newest_input_ = here.at;
     mark.hash = here.hash;
+    mark.said = here.said;
   }));
   mark.from = from_;
   mark.bytes = epoch->coded.size();

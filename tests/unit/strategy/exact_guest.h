@@ -40,7 +40,8 @@ class ExactGuest final : public DeterministicGuest {
   Result<std::uint64_t> state_hash() override { return state_; }
   void set_input_sink(InputSink sink) override { input_sink_ = std::move(sink); }
   Status mark(WithHash hash, const std::function<void(const Mark&)>& there) override {
-    there({at_, hash == WithHash::yes ? std::optional(state_) : std::nullopt});
+    there({at_, hash == WithHash::yes ? std::optional(state_) : std::nullopt,
+           std::exchange(said_digest_, 0)});
     return {};
   }
   void set_pace(unsigned) override {}
@@ -66,13 +67,14 @@ class ExactGuest final : public DeterministicGuest {
       state_ = (state_ ^ std::to_integer<std::uint64_t>(byte)) * 1099511628211u;
   }
   void say(const std::string& text) {
+    said_digest_ = said_digest_ * 31 + std::hash<std::string>()(text);
     if (output_sink_)
       return output_sink_(at_, {GuestOutput::Kind::frame, std::as_bytes(std::span(text))});
     said.push_back(text);
   }
 
   Position at_;
-  std::uint64_t state_ = 42;
+  std::uint64_t state_ = 42, said_digest_ = 0;
   std::optional<Position> end_, errs_;
   InputSink input_sink_;
   OutputSink output_sink_;

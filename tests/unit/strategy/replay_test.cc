@@ -93,18 +93,22 @@ TEST_CASE("what was logged is done again, to the same state") {
   }
 }
 
-TEST_CASE(
-    "an execution that comes apart is noticed at the next hash, and where it was equal is said") {
-  Pair pair;
-  pair.primary.live(Position{2000});
-  CHECK(pair.follower->follow(pair.cut(2)).ok());
-  pair.backup.flip_bit();
-  pair.primary.live(Position{3000});
-  CHECK(pair.follower->follow(pair.cut(3, WithHash::no)).ok());
-  pair.primary.live(Position{4000});
-  const Status apart = pair.follower->follow(pair.cut(4));
-  CHECK(apart.code() == Code::corrupt);
-  CHECK(apart.message().find("between positions 2000 and 4000") != std::string::npos);
+TEST_CASE("an execution that comes apart is noticed by its output, or at the next hash") {
+  const auto apart = [](std::uint64_t until, WithHash hash) {
+    Pair pair;
+    pair.primary.live(Position{2001});
+    CHECK(pair.follower->follow(pair.cut(2)).ok());
+    pair.backup.flip_bit();
+    pair.primary.live(Position{until});
+    return pair.follower->follow(pair.cut(3, hash));
+  };
+  CHECK(apart(2050, WithHash::no).ok());  // It said nothing, and nobody compared.
+  const Status by_output = apart(2150, WithHash::no), by_hash = apart(2050, WithHash::yes);
+  CHECK(by_output.code() == Code::corrupt);
+  CHECK(by_output.message().find("between positions 2001 and 2150") != std::string::npos);
+  CHECK(by_output.message().find("output") != std::string::npos);
+  CHECK(by_hash.code() == Code::corrupt);
+  CHECK(by_hash.message().find("state") != std::string::npos);
 }
 
 TEST_CASE("an input that is lost, moved or done twice is noticed") {

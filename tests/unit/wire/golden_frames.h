@@ -132,6 +132,7 @@ inline wire::LogEpoch golden_log() {
               .inputs = 3,
               .bytes = log.coded.size(),
               .hash = 0x0123456789abcdef,
+              .said = 0x1032547698badcfe,
               .guest_ended = true,
               .guest_paused = true,
               .released = {Generation{6}, Epoch{38}}};
