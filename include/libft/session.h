@@ -35,6 +35,7 @@ namespace libft {
 enum class Strategy {
   checkpoint,  // Any guest: what it changed is copied, epoch by epoch.
   replay,      // A DeterministicGuest: its inputs are logged, and the backup executes them.
+  lockstep,    // The same, and output leaves only when both executions have produced it.
 };
 std::string_view to_string(Strategy strategy);
 Result<Strategy> strategy_from(std::string_view name);
@@ -59,7 +60,7 @@ struct SessionOptions {
   bool automatic_failover = true;   // False: only switch_over() and fail_over().
   Nanos head_start = Millis{25};    // What a suspecting backup leaves to a primary that may live.
   Nanos arbiter_timeout = Millis{2000};  // Then the answer counts as unknown, and is asked again.
-  // --- replay ---
+  // --- replay, lockstep ---
   Nanos follow_max = Millis{50};    // How far the backup's execution may lag before the guest is slowed.
   Nanos hash_interval = Millis{500};  // Between two comparisons of the whole state.
   std::size_t log_bytes_max = 64u << 20;  // Not yet acknowledged; then protection is given up.
@@ -133,7 +134,7 @@ struct SessionStatus {
   std::uint64_t epochs = 0;             // Checkpoints taken (primary) or applied (backup) here.
   std::uint32_t sync_round = 0;         // First synchronisation.
   std::uint64_t sync_pages_sent = 0, sync_pages_total = 0;
-  std::string strategy;                 // "checkpoint", "replay"
+  std::string strategy;                 // "checkpoint", "replay", "lockstep"
   double follow_lag_ms = 0;             // replay: how far the backup's execution is behind.
   std::uint64_t bytes_sent = 0, bytes_received = 0;
   std::uint64_t pages_sent = 0, pages_zero = 0, pages_delta = 0, pages_raw = 0;

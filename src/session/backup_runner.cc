@@ -163,8 +163,10 @@ void BackupRunner::on_welcomed(const wire::Welcome& welcome, Generation generati
                                                               context_.parts.arena);
   assembler_->drop_partial();
   logs_.drop_partial();
-  follows_ = (welcome.features & wire::feature::logs) != 0;
-  if (!welcome.resume) follow_.reset();  // Before its guest's memory is written anew.
+  strategy_ = (welcome.features & wire::feature::executed) != 0 ? Strategy::lockstep
+              : (welcome.features & wire::feature::logs) != 0   ? Strategy::replay
+                                                                : Strategy::checkpoint;
+  if (!welcome.resume) stop_following();  // Before its guest's memory is written anew.
   replica_.guest->set_event_sink(
       posting_.later<GuestEvent>([this](const GuestEvent& event) { on_guest_event(event); }));
   detector_.reset();
@@ -182,12 +184,14 @@ void BackupRunner::on_welcomed(const wire::Welcome& welcome, Generation generati
     s.transport = description;
     s.peer = to_string(welcome.primary);
     s.guest_description = info.description;
-    s.strategy = to_string(follows_ ? Strategy::replay : Strategy::checkpoint);
+    s.strategy = to_string(strategy_);
     s.tracker = info.tracker;
     s.accelerator = info.accelerator;
   });
   context_.tell(LogLevel::info, "connected", description, {});
   perform(core_.on_welcome(context_.now(), welcome, generation));
+  connected_ = true;
+  acknowledge_executed();
 }
 
 void BackupRunner::on_frame(OwnedFrame frame) {
@@ -246,12 +250,13 @@ void BackupRunner::on_corrupt(const Status& status) {
 
 void BackupRunner::apply(EpochId id) {
   context_.statistics.update([](SessionStatus& s) { ++s.epochs; });
+  if (executed_ == id) return;
   if (log_ && log_->id == id) return follow_->take(*std::exchange(log_, std::nullopt));
   if (checking_)
     assembler_->each_page(
         [this](std::span<const std::byte> page) { checking_->memory.hash_now(page); });
   assembler_->apply();
-  if (follows_) begin_to_follow(id);
+  if (is_executed(strategy_)) begin_to_follow(id);
 }
 
 // In pieces, so that epochs go on being acknowledged; what they change is hashed before.
@@ -305,6 +310,7 @@ void BackupRunner::on_message(const wire::Message& message, Generation generatio
 
 void BackupRunner::on_lost(const Status& status) {
   clear_waiting();
+  connected_ = false;
   checking_.reset();
   if (assembler_) assembler_->drop_partial();
   logs_.drop_partial();
@@ -337,7 +343,7 @@ void BackupRunner::on_guest_event(const GuestEvent& event) {
   checking_.reset();
   give_up_trial("the standby's process died");
   trial_.reset();
-  follow_.reset();
+  stop_following();
   assembler_.reset();
   {
     const std::scoped_lock lock(context_.replica_mutex);
@@ -357,8 +363,7 @@ void BackupRunner::start_over(const std::string& why) {
   detector_.reset();
   checking_.reset();
   give_up_trial(why);
-  follow_.reset();
-  log_.reset();
+  stop_following();
   if (assembler_) assembler_->reset();
   inputs_.clear();
   core_ = core::Backup(std::move(*self), core_options(context_));
@@ -369,7 +374,7 @@ void BackupRunner::start_over(const std::string& why) {
 void BackupRunner::stand_down(const std::string& why) {
   give_up_trial(why);
   trial_.reset();
-  follow_.reset();
+  stop_following();
   detector_.reset();
   connector_->hang_up();
   if (replica_.guest) replica_.guest->destroy();
@@ -404,7 +409,9 @@ void BackupRunner::promote(const core::Promote& order) {
     context_.tell(LogLevel::info, "output_repeated", fmt::format("{} frames", follow_->go_live()), {});
     follow_.reset();
   }
-  promoted_({order.record, core_.self(), core_.newest().epoch.next(), order.stay_paused});
+  // What was executed here and not acknowledged is part of the guest's life now, under a new generation.
+  const Epoch newest = executing_.empty() ? core_.newest().epoch : executing_.back().id.epoch;
+  promoted_({order.record, core_.self(), newest.next(), order.stay_paused});
   if (replica_.input) {
     const auto kept = inputs_.kept(), delivered = inputs_.deliver(*replica_.input);
     context_.tell(LogLevel::info, "input_redelivered",

@@ -68,6 +68,8 @@ class BackupRunner {
   void apply(EpochId id);
   void begin_to_follow(EpochId base);
   void on_followed(EpochId id);
+  void acknowledge_executed();
+  void stop_following();
   void on_apart(const Status& status);
   void check();
   void on_trial_wants();
@@ -96,10 +98,17 @@ class BackupRunner {
   std::unique_ptr<Detector> detector_;
   std::deque<OwnedFrame> waiting_;  // Bounded by the connector's credit.
   InputMemory inputs_;
-  bool follows_ = false;  // After the first epoch, logs come.
+  // Of a guest that is executed here too:
+  Strategy strategy_ = Strategy::checkpoint;
   replay::LogAssembler logs_;
   std::optional<wire::LogEpoch> log_;  // Whole, and about to be applied.
   std::unique_ptr<FollowThread> follow_;
+  struct Executing {  // lockstep: here, and not acknowledged before it was executed.
+    EpochId id;
+    bool guest_ended = false, guest_paused = false, done = false;
+  };
+  std::deque<Executing> executing_;
+  std::optional<EpochId> executed_;  // About to be applied, which it is already.
   struct Checking {
     wire::Verify question;
     MemoryHash memory;
@@ -115,7 +124,7 @@ class BackupRunner {
   std::optional<Trying> trying_;
   std::unique_ptr<Trial> trial_;
   ActionQueue actions_;
-  bool handling_ = false;
+  bool handling_ = false, connected_ = false;
   Time suspected_at_, claimed_at_;
   std::string last_trouble_;
   std::unique_ptr<Connector> connector_;  // Last: its thread uses the rest.

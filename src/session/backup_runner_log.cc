@@ -6,13 +6,19 @@
 namespace libft::session {
 
 void BackupRunner::on_log(const wire::Frame& frame) {
+  // After a reconnection, what is here and not acknowledged comes again.
+  if (!executing_.empty() && frame.header.id <= executing_.back().id) return;
   auto whole = logs_.on_frame(frame);
   if (whole && *whole && !follow_)
     whole = failure(Code::corrupt, "a log, and no checkpoint that it goes on from");
   if (!whole) return on_corrupt(whole.error());
   if (!*whole) return;
+  const wire::LogMark mark = (**whole).mark;
+  if (strategy_ == Strategy::lockstep) {
+    executing_.push_back({(**whole).id, mark.guest_ended, mark.guest_paused});
+    return follow_->take(std::move(**whole));
+  }
   log_ = std::move(**whole);
-  const wire::LogMark mark = log_->mark;
   perform(core_.on_epoch_complete(context_.now(), log_->id, false, mark.guest_ended,
                                   mark.guest_paused));
   announce();
@@ -20,7 +26,7 @@ void BackupRunner::on_log(const wire::Frame& frame) {
 
 // The checkpoint is applied: here the follower begins.
 void BackupRunner::begin_to_follow(EpochId base) {
-  follow_.reset();
+  stop_following();
   Status status = replica_.guest->load_state(assembler_->state());
   const auto at = status ? replica_.exact->position() : failure(status);
   if (!at) return start_over(at.error().within("begin to follow").to_string());
@@ -34,7 +40,29 @@ void BackupRunner::begin_to_follow(EpochId base) {
 
 void BackupRunner::on_followed(EpochId id) {
   send(wire::Followed{id}, core_.generation());
+  for (Executing& executing : executing_)
+    if (executing.id == id) executing.done = true;
+  acknowledge_executed();
   handle_waiting();  // It may have been full.
+}
+
+// Without a connection nobody would hear it; while this replica claims, it acknowledges nothing.
+void BackupRunner::acknowledge_executed() {
+  while (connected_ && core_.acknowledges() && !executing_.empty() && executing_.front().done) {
+    const Executing done = executing_.front();
+    executing_.pop_front();
+    executed_ = done.id;
+    perform(core_.on_epoch_complete(context_.now(), done.id, false, done.guest_ended,
+                                    done.guest_paused));
+    executed_.reset();
+    announce();
+  }
+}
+
+void BackupRunner::stop_following() {
+  follow_.reset();
+  log_.reset();
+  executing_.clear();
 }
 
 // What this replica executed is not what the primary executed: it is no replica any more.

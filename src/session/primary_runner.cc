@@ -26,7 +26,7 @@ core::PrimaryOptions core_options(const SessionOptions& options, const GateLimit
   core.interval.idle = options.idle;
   core.inflight_max = options.inflight_max;
   core.epochs_held_max = gate.epochs_held_max;
-  if (options.strategy == Strategy::replay) {
+  if (is_executed(options.strategy)) {
     core.interval.floor = kLogFloor;
     core.interval.interval = core.interval.idle = kLogIdle;
     core.inflight_max = std::max(options.inflight_max, kLogsInflight);
@@ -57,7 +57,7 @@ PrimaryRunner::PrimaryRunner(Context& context, Replica& replica, Incarnation sel
       detector_posting_(context.mailbox) {}
 
 Status PrimaryRunner::prepare() {
-  if (context_.options.strategy == Strategy::replay && replica_.exact == nullptr)
+  if (is_executed(context_.options.strategy) && replica_.exact == nullptr)
     return missing_for_replay(replica_.guest->info().driver);
   replica_.gate->set_waiting_sink(
       own_posting_.later([this] { perform(core_.on_output_waiting(context_.now())); }));

@@ -35,6 +35,16 @@ Result<FirstFrame> read_hello(const GuestId& guest, std::span<const std::byte> r
   return FirstFrame{std::move(*hello), wire::kHeaderBytes + frame->header.payload_bytes};
 }
 
+// What a backup must know for it.
+std::uint64_t features_of(Strategy strategy) {
+  switch (strategy) {
+    case Strategy::checkpoint: return 0;
+    case Strategy::replay: return wire::feature::logs;
+    case Strategy::lockstep: return wire::feature::logs | wire::feature::executed;
+  }
+  return 0;
+}
+
 // What no state of the pair can make good.
 Status suits(const wire::Hello& hello, const GuestInfo& info) {
   if (hello.version_max < wire::kVersionOldest || hello.version_min > wire::kVersion)
@@ -66,9 +76,12 @@ void PrimaryRunner::offer(std::unique_ptr<Transport> connection, std::vector<std
     disconnect();
     perform(core_.on_disconnected(context_.now(), "the backup dialled anew"));
   }
-  if (context_.options.strategy == Strategy::replay && !(hello.features & wire::feature::logs))
+  if (const auto features = features_of(context_.options.strategy);
+      (hello.features & features) != features)
     return refuse(*connection, Code::unsupported,
-                  "the backup's libft cannot replay: install the same release on both hosts");
+                  fmt::format("the backup's libft does not know the strategy {}: install the same "
+                              "release on both hosts",
+                              to_string(context_.options.strategy)));
   const auto answer = core_.consider(hello);
   if (!answer.accepted) return refuse(*connection, Code::refused, answer.why);
   received.erase(received.begin(), received.begin() + static_cast<std::ptrdiff_t>(first->bytes));
@@ -115,7 +128,7 @@ void PrimaryRunner::welcome(std::unique_ptr<Transport> transport, std::vector<st
   wire::Welcome answer;
   answer.version = std::min(wire::kVersion, hello.version_max);
   answer.features = hello.features & (wire::feature::delta_pages | wire::feature::delta_state);
-  if (context_.options.strategy == Strategy::replay) answer.features |= wire::feature::logs;
+  answer.features |= features_of(context_.options.strategy);
   answer.primary = core_.self();
   answer.shape = shape_of(replica_.guest->info());
   answer.resume = resume;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "session/primary_runner.h"
+#include "session/strategy.h"
 
 namespace libft::session {
 
@@ -20,7 +21,7 @@ void PrimaryRunner::begin_sync() {
   if (auto status = replica_.guest->start_tracking(); !status)
     return fail_sync(status.within("begin to track written pages"));
   tracking_ = true;
-  if (context_.options.strategy == Strategy::replay)
+  if (is_executed(context_.options.strategy))
     following_ = std::make_unique<Following>(*replica_.exact);
   sync_ = Sync{
       SyncRounds(context_.options.sync_rounds_max, context_.options.sync_pages_left), {}, false};

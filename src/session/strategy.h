@@ -8,6 +8,9 @@
 
 namespace libft::session {
 
+// Epochs are logs, which the backup executes.
+inline bool is_executed(Strategy strategy) { return strategy != Strategy::checkpoint; }
+
 inline Status missing_for_replay(const std::string& driver) {
   return Status(
       Code::unsupported,

@@ -171,10 +171,9 @@ void Faults::owner_acts(Kind kind) {
       replica->owner_ends_guest();
       // Often nobody records it: its host dies between the last epoch and the record.
       if (random_.chance(500) && world_.arbiter.truth().in_sync.size() > 1)
-        world_.queue.in(random_.between(Millis{1}, Millis{30}),
-                        [this, &host = *host] {
-                          if (world_.queue.now() < end_) host.crash(true);
-                        });
+        world_.queue.in(random_.between(Millis{1}, Millis{30}), [this, &host = *host] {
+          if (world_.queue.now() < end_) host.crash(true);
+        });
     }
     if (kind == Kind::guest_paused)
       replica->owner_pauses_guest(random_.between(Millis{20}, Millis{900}));

@@ -45,6 +45,7 @@ class SimGuest final : public Guest, public DeterministicGuest {
   std::uint64_t hash() const;  // Of all memory and the device state.
   static std::uint64_t hash(const GuestInfo& info, std::span<const std::byte> state);
 
+  void lose_bit() { registers_.scratch[kGenerator] ^= 1; }  // As a memory does.
   // Mutant: what it asked for on another host is never given to it here.
   void forget_request() { forgets_request_ = registers_.scratch[kAsks] != 0; }
 

@@ -62,6 +62,9 @@ constexpr MutantInfo kMutants[] = {
      "what the guest asked for and had not got is not asked for again", "progress"},
     {Mutant::execute_before_whole, "execute_before_whole",
      "a log is acknowledged at its first frame", "1 output commit"},
+    {Mutant::ack_unexecuted, "ack_unexecuted", "a log is acknowledged when it is here", "lockstep"},
+    {Mutant::accept_other_output, "accept_other_output",
+     "a replica whose output differs goes on acknowledging", "lockstep"},
 };
 
 }  // namespace

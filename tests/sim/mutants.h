@@ -42,6 +42,9 @@ enum class Mutant {
   splice_logs,
   request_not_reissued,
   execute_before_whole,
+  // Of lockstep:
+  ack_unexecuted,
+  accept_other_output,
 };
 
 struct MutantInfo {

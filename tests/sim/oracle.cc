@@ -86,6 +86,11 @@ void Oracle::on_ack_heard(const Incarnation& primary, const Incarnation& backup,
   it.acknowledged = std::max(it.acknowledged, id);
 }
 
+void Oracle::on_executed(const Incarnation& who, EpochId id, const SimGuest& guest) {
+  const Moment& there = moments_[id];
+  if (guest.chain() == there.chain && guest.counter() == there.counter) life(who).executed = id;
+}
+
 // --- what the world sees
 // --------------------------------------------------------------------------
 
@@ -106,6 +111,11 @@ void Oracle::on_release(const Incarnation& who, EpochId through, const Ownership
            fmt::format("{} releases {}, which {} has not acknowledged under it", to_string(who),
                        to_string(through), to_string(listed)));
   }
+  if (lockstep)
+    for (const Incarnation& listed : known.in_sync)
+      if (listed != who && (!life(listed).executed || life(listed).executed->epoch < through.epoch))
+        fail(rule::kLockstep, fmt::format("{} releases {}, and {} has not produced it",
+                                          to_string(who), to_string(through), to_string(listed)));
   if (released_.epoch < through.epoch) released_ = through;
 }
 

@@ -27,6 +27,7 @@ constexpr const char* kNothingPartial = "4 nothing partial";
 constexpr const char* kBounded = "5 bounded";
 constexpr const char* kOwnersWill = "8 owner's will";
 constexpr const char* kReplay = "replay";  // The follower's state is the primary's, at each mark.
+constexpr const char* kLockstep = "lockstep";  // Output leaves when both have produced it.
 constexpr const char* kProgress = "progress";
 }  // namespace rule
 
@@ -44,6 +45,8 @@ class Oracle {
                   std::function<void(const char* rule, const std::string& text)> report)
       : truth_(truth), report_(std::move(report)) {}
 
+  bool lockstep = false;
+
   // --- lives --------------------------------------------------------------------------------
   void on_birth(const Incarnation& who, bool owner);  // A process or an image begins.
   void on_death(const Incarnation& who);
@@ -59,6 +62,9 @@ class Oracle {
   void on_applied(const Incarnation& who, EpochId id, std::uint64_t hash);
   void on_ack_sent(const Incarnation& who, EpochId id);
   void on_ack_heard(const Incarnation& primary, const Incarnation& backup, EpochId id);
+
+  // --- executed by both: what the follower's state is after its log, and what it ought to be --
+  void on_executed(const Incarnation& who, EpochId id, const SimGuest& guest);
 
   // --- what the world sees ------------------------------------------------------------------
   // `known`: the record that the replica goes by. `stood_still`: it stood still for longer than the
@@ -89,8 +95,9 @@ class Oracle {
     bool owner = false;
     std::optional<EpochId> complete;  // The newest epoch that it holds whole.
     std::optional<EpochId> promoted_from;
-    Generation attempted;  // Of its swap that nobody answered yet; 0: none.
-    EpochId acknowledged;  // As its primary heard it.
+    Generation attempted;             // Of its swap that nobody answered yet; 0: none.
+    EpochId acknowledged;             // As its primary heard it.
+    std::optional<EpochId> executed;  // lockstep: to the primary's output.
     Id heard_by{};
   };
 

@@ -33,6 +33,8 @@ void Replica::make_guest() {
   recorder_.reset();
   follower_.reset();
   to_follow_.clear();
+  executing_.clear();
+  flipped_ = false;
   log_.reset();
   gate_ = std::make_unique<SimGate>(world_.primary_options.epochs_held_max,
                                     [this](const Packet& packet, std::optional<EpochId> sealed) {

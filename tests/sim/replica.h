@@ -122,6 +122,7 @@ class Replica {
   void begin_to_follow(EpochId base);
   void follow_later();
   bool follow_one();
+  void acknowledge_executed();
   void spoil(wire::LogEpoch& log);
   void start_over();
   void promote(const core::Promote& order);
@@ -170,6 +171,12 @@ class Replica {
   std::unique_ptr<replay::Follower> follower_;
   std::deque<wire::LogEpoch> to_follow_;
   bool following_later_ = false;
+  struct Executing {  // lockstep: here, and not acknowledged before it was executed.
+    EpochId id;
+    bool guest_ended = false, guest_paused = false, done = false;
+  };
+  std::deque<Executing> executing_;
+  bool flipped_ = false;  // Its guest's memory lost a bit.
   int next_to_dial_ = 0;
   bool dialing_ = false;
   ConnectionId dialed_ = 0;

@@ -59,9 +59,13 @@ void Replica::on_message_of_primary(const wire::Message& message, const wire::Fr
     if (welcomed_) return;
     welcomed_ = true;
     if (!welcome->resume && backup_->newest() == EpochId{}) assembler_->reset();
-    if (!welcome->resume) follower_.reset();
+    if (!welcome->resume) {
+      follower_.reset();
+      executing_.clear();
+    }
     host_.watch(peer_, welcome->primary);
     add(backup_->on_welcome(now(), *welcome, header.id.generation));
+    host_.post([this] { acknowledge_executed(); });
   } else if (!welcomed_) {
     drop_connection();  // Refused: somebody else, or later.
   } else if (const auto* joined = std::get_if<wire::Joined>(&message)) {
@@ -106,6 +110,7 @@ void Replica::apply(EpochId id) {
     return follow_later();
   }
   const bool there = unapplied_ && unapplied_->id == id;
+  if (follower_ && !there) return;  // lockstep: it was executed before it was acknowledged.
   unapplied_.reset();
   if (world_.is(Mutant::skip_apply_before_promotion) && world_.random.chance(20)) return;
   if (there) assembler_->apply();
@@ -129,7 +134,8 @@ void Replica::start_over() {
 }
 
 void Replica::promote(const core::Promote& order) {
-  const EpochId newest = backup_->newest();
+  // What was executed here and not acknowledged is part of the guest's life now.
+  EpochId newest = executing_.empty() ? backup_->newest() : executing_.back().id;
   if (connection_) world_.network.close(*connection_, host_.index());
   connection_.reset();
   reader_.reset();
@@ -137,7 +143,11 @@ void Replica::promote(const core::Promote& order) {
   if (follower_) {
     while (!world_.is(Mutant::promote_unexecuted) && follow_one()) {
     }
+    // It lost a bit, and the primary: nothing is left of the guest.
+    if (flipped_ && !to_follow_.empty())
+      return host_.later(Nanos{0}, [this] { host_.crash(true); });
     to_follow_.clear();
+    executing_.clear();
     if (world_.is(Mutant::request_not_reissued)) guest_->forget_request();
     follower_->go_live();
   }

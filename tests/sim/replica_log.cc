@@ -78,14 +78,24 @@ void Replica::on_log(const wire::Frame& frame) {
   if (world_.is(Mutant::execute_before_whole))
     send(wire::Ack{{backup_->generation(), Epoch{frame.header.id.epoch.value + 1}}},
          backup_->generation());
+  // After a reconnection, what is here and not acknowledged comes again.
+  if (!executing_.empty() && frame.header.id <= executing_.back().id) return;
   auto whole = logs_.on_frame(frame);
   if (whole && *whole && !follower_)
     whole = failure(Code::corrupt, "a log, and no checkpoint that it goes on from");
   if (!whole) return damaged(whole.error());
   if (!*whole) return;
+  const wire::LogMark mark = (**whole).mark;
+  world_.oracle.on_complete(self_, (**whole).id);
+  if (world_.lockstep) {
+    executing_.push_back({(**whole).id, mark.guest_ended && !world_.is(Mutant::resurrect_ended),
+                          mark.guest_paused && !world_.is(Mutant::resume_paused),
+                          world_.is(Mutant::ack_unexecuted)});
+    to_follow_.push_back(std::move(**whole));
+    acknowledge_executed();
+    return follow_later();
+  }
   log_ = std::move(**whole);
-  const wire::LogMark mark = log_->mark;
-  world_.oracle.on_complete(self_, log_->id);
   if (!backup_->acknowledges())  // Only a mutant reads on while it wants to take over.
     return add({core::SendMessage{wire::Ack{{backup_->generation(), log_->id.epoch}},
                                   backup_->generation()},
@@ -102,6 +112,7 @@ void Replica::begin_to_follow(EpochId base) {
     return world_.report(rule::kReplay, loaded.to_string());
   logs_.begin(base, *guest_->position());
   follower_ = std::make_unique<replay::Follower>(*guest_);
+  world_.oracle.on_executed(self_, base, *guest_);
 }
 
 // On a thread of its own in production: some time after the acknowledgement, in order.
@@ -120,9 +131,35 @@ bool Replica::follow_one() {
   wire::LogEpoch log = std::move(to_follow_.front());
   to_follow_.pop_front();
   spoil(log);
+  if (world_.lockstep && !flipped_ && world_.flips.chance(1)) {
+    world_.trace.add(host_.name(), "loses a bit");
+    ++world_.counters.flips;
+    flipped_ = true;
+    guest_->lose_bit();
+  }
   const Status followed = follower_->follow(log);
-  if (!followed) world_.report(rule::kReplay, followed.to_string());
-  return followed.ok();
+  const bool ignored = world_.is(Mutant::accept_other_output);
+  if (!followed && !flipped_) world_.report(rule::kReplay, followed.to_string());
+  if (!followed && !ignored) {
+    to_follow_.push_front(std::move(log));  // Not executed.
+    if (flipped_ && backup_ && backup_->acknowledges()) add({core::StartOver{followed.message()}});
+    return false;
+  }
+  world_.oracle.on_executed(self_, log.id, *guest_);
+  for (Executing& executing : executing_)
+    if (executing.id == log.id) executing.done = true;
+  acknowledge_executed();
+  return true;
+}
+
+// lockstep: without a connection nobody would hear it; who claims acknowledges nothing.
+void Replica::acknowledge_executed() {
+  while (connection_ && welcomed_ && backup_ && backup_->acknowledges() && !executing_.empty() &&
+         executing_.front().done) {
+    const Executing done = executing_.front();
+    executing_.pop_front();
+    add(backup_->on_epoch_complete(now(), done.id, false, done.guest_ended, done.guest_paused));
+  }
 }
 
 // Mutants: what was logged is not what is executed.

@@ -69,6 +69,7 @@ void Replica::on_hello(ConnectionId connection, int peer, const wire::Hello& hel
   answer.shape = shape_of(guest_->info());
   answer.resume = welcome.resume;
   if (world_.replay) answer.features |= wire::feature::logs;
+  if (world_.lockstep) answer.features |= wire::feature::executed;
   send(answer, primary_->record().generation);
   if (welcome.resume) {
     ++world_.counters.resumes;
@@ -167,8 +168,8 @@ Status Replica::to_network(std::span<const std::span<const std::byte>> pieces) {
 // --- checkpoints
 // ----------------------------------------------------------------------------------
 
-// A cooperative guest is asked, and the session goes on meanwhile: by the time it stands still, what
-// the checkpoint was for may be over.
+// A cooperative guest is asked, and the session goes on meanwhile: by the time it stands still,
+// what the checkpoint was for may be over.
 void Replica::begin_checkpoint(const core::TakeCheckpoint& order) {
   if (recorder_ && recorder_->begun()) return cut_log(order);
   if (!world_.cooperative) return take_checkpoint(order);

@@ -20,6 +20,7 @@ void Counters::add(const Counters& other) {
   partial_epochs += other.partial_epochs;
   epochs += other.epochs;
   logs += other.logs;
+  flips += other.flips;
   ended += other.ended;
   lost += other.lost;
   violations += other.violations;
@@ -33,7 +34,8 @@ World::World(WorldOptions chosen)
       oracle(arbiter.truth(), [this](const char* r, const std::string& text) { report(r, text); }),
       guest(*GuestId::from_name("simulated")),
       random(stream(3)),
-      handshakes(stream(7)) {
+      handshakes(stream(7)),
+      flips(stream(9)) {
   arbiter.set_listener([this](const OwnershipRecord& record) {
     trace.add_text("arb", "record", record.generation.value, record.in_sync.size(), [&] {
       std::string listing;
@@ -134,8 +136,11 @@ Outcome run_seed(const WorldOptions& options) {
 
   world.primary_options.sync_patience = Millis{3000};
   world.cooperative = world.handshakes.chance(300);
-  world.replay = world.stream(8).chance(350);
+  Random strategies = world.stream(8);
+  world.replay = strategies.chance(350);
+  world.lockstep = world.replay && strategies.chance(500);
   if (world.replay) world.cooperative = false;
+  world.oracle.lockstep = world.lockstep;
 
   Faults faults(world);
   world.begin();

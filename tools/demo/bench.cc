@@ -100,13 +100,16 @@ Result<std::vector<BenchRow>> run_bench(const RunParts& parts) {
   std::vector<BenchRow> rows;
   FT_TRY(bench_stage(parts, true, rows));
   if (!parts.options.machine) return rows;
-  // What can be replayed is measured by the other strategy too, in the same run.
-  DemoOptions options = parts.options;
-  options.strategy = options.strategy == "replay" ? "checkpoint" : "replay";
-  const std::string folder = parts.folder + "/" + options.strategy;
-  std::filesystem::create_directories(folder);
-  const RunParts other{options, parts.interrupt, parts.guest, folder, parts.say};
-  FT_TRY(bench_stage(other, false, rows));
+  // What can be replayed is measured by the other strategies too, in the same run.
+  for (const char* const strategy : {"checkpoint", "replay", "lockstep"}) {
+    if (parts.options.strategy == strategy) continue;
+    DemoOptions options = parts.options;
+    options.strategy = strategy;
+    const std::string folder = parts.folder + "/" + strategy;
+    std::filesystem::create_directories(folder);
+    const RunParts other{options, parts.interrupt, parts.guest, folder, parts.say};
+    FT_TRY(bench_stage(other, false, rows));
+  }
   return rows;
 }
 

@@ -38,7 +38,7 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
                  "\"machine\": Linux on libft's own machine; or the folder of a guest for QEMU "
                  "(default: build one)");
   app.add_option("--strategy", options.strategy, "As for ftctl protect")
-      ->check(CLI::IsMember({"checkpoint", "replay"}));
+      ->check(CLI::IsMember({"checkpoint", "replay", "lockstep"}));
   app.add_option("--ftctl", options.ftctl, "The ftctl to use (default: this program)");
   app.add_flag("--reprotect-all", options.reprotect_all,
                "Protect the survivor again in each run, not only in the first");

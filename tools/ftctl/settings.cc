@@ -38,7 +38,7 @@ const Key kKeys[] = {
     {"log-file", &S::log_file, "Append the log to this file too", 0, 0, true},
     {"manual-failover", &S::manual_failover, "Take over only when somebody says `ftctl failover`"},
     {"strategy", &S::strategy,
-     "How the backup is kept equal: checkpoint, or (machine: guests) replay"},
+     "How the backup is kept equal: checkpoint; machine: guests also replay, lockstep"},
     {"fixed", &S::fixed, "A checkpoint every --interval, whatever the guest does"},
     {"no-redeliver-input", &S::no_redeliver_input,
      "Do not deliver again, after a failover, what came in since the restored epoch"},
