@@ -142,9 +142,10 @@ void PrimaryRunner::welcome(std::unique_ptr<Transport> transport, std::vector<st
     s.transport = connection_->description();
     s.peer = to_string(hello.backup);
   });
-  perform(core_.on_backup(context_.now(), hello));
+  // Before anything that is cut from here on.
   if (resume && following_)
     for (auto& log : following_->recorder.since(hello.newest_complete)) send_log(std::move(log));
+  perform(core_.on_backup(context_.now(), hello));
 }
 
 // What the backup lacks goes with the next epoch, raw: the reference image is ahead of it.
