@@ -47,6 +47,7 @@ Result<std::string> make_folder(const std::string& wanted) {
 }
 
 std::string cache_folder() {
+  if (const char* cache = std::getenv("LIBFT_CACHE"); cache != nullptr && *cache == '/') return cache;
   if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache == '/') {
     return std::string(cache) + "/libft";
   }

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# run.sh FTCTL CASE FOLDER: one run of the demo. CASE is a victim, or `etcd`. Exit code 77, with the
-# reason, where this machine cannot run it.
+# run.sh FTCTL CASE FOLDER: one run of the demo. CASE is a victim, or `etcd`, or
+# machine_STRATEGY_VICTIM for a guest on libft's own machine. Exit code 77, with the reason, where this
+# machine cannot run it.
 set -euo pipefail
 
 ftctl=$1 case=$2 folder=$3
@@ -16,10 +17,16 @@ if [ "$case" = etcd ]; then
   victim=primary arbiter=etcd
 fi
 
-guest=$("$(dirname "$0")/../../../tools/lab/make-guest.sh" "$folder")
+strategy=checkpoint
+if [[ $case == machine_* ]]; then
+  IFS=_ read -r guest strategy victim <<< "$case"
+else
+  guest=$("$(dirname "$0")/../../../tools/lab/make-guest.sh" "$folder")
+fi
 json=$folder/demo-$case.json
 rm -f "$json"
-"$ftctl" demo --victim "$victim" --arbiter "$arbiter" --guest "$guest" --verbose \
+"$ftctl" demo --victim "$victim" --arbiter "$arbiter" --guest "$guest" \
+  --strategy "$strategy" --verbose \
   --json "$json" --html "$folder/demo-$case.html"
 
 # The exit code said it already; this is what a script that reads the file relies on.
