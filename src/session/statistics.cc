@@ -17,15 +17,19 @@ void Series::add(double value) {
   next_ = (next_ + 1) % kSamplesMax;
 }
 
-Percentiles Series::percentiles() const {
+Percentiles Series::percentiles() {
   if (samples_.empty()) return {};
-  auto sorted = samples_;
-  std::sort(sorted.begin(), sorted.end());
-  const auto at = [&](double share) {  // Nearest rank.
-    const auto rank = static_cast<std::size_t>(share * static_cast<double>(sorted.size()));
-    return sorted[std::min(rank, sorted.size() - 1)];
+  auto from = samples_.begin();
+  const auto at = [&](double share) {  // Nearest rank; what is before it is smaller from then on.
+    const auto rank = static_cast<std::size_t>(share * static_cast<double>(samples_.size()));
+    const auto place =
+        samples_.begin() + static_cast<std::ptrdiff_t>(std::min(rank, samples_.size() - 1));
+    std::nth_element(from, place, samples_.end());
+    from = place;
+    return *place;
   };
-  return {at(0.50), at(0.99), sorted.back()};
+  const double p50 = at(0.50), p99 = at(0.99);
+  return {p50, p99, *std::max_element(from, samples_.end())};
 }
 
 std::string to_json(const EpochRecord& record) {
@@ -56,35 +60,40 @@ std::string to_json(const EpochRecord& record) {
 void Statistics::add(const EpochRecord& record) {
   const std::scoped_lock lock(mutex_);
   const auto& t = record.times;
-  handshake_.add(to_ms(t.handshake));
-  pause_.add(to_ms(t.pause));
-  capture_.add(to_ms(t.capture));
-  seal_.add(to_ms(t.seal));
-  resume_.add(to_ms(t.resume));
-  stopped_.add(to_ms(t.stopped()));
-  replicate_.add(to_ms(t.replicate));
-  acknowledge_.add(to_ms(t.acknowledge));
-  release_.add(to_ms(t.release));
-  held_.add(to_ms(record.held));
-  pages_.add(static_cast<double>(record.pages));
-  if (record.interval > Nanos{0}) interval_.add(to_ms(record.interval));
+  series_.handshake.add(to_ms(t.handshake));
+  series_.pause.add(to_ms(t.pause));
+  series_.capture.add(to_ms(t.capture));
+  series_.seal.add(to_ms(t.seal));
+  series_.resume.add(to_ms(t.resume));
+  series_.stopped.add(to_ms(t.stopped()));
+  series_.replicate.add(to_ms(t.replicate));
+  series_.acknowledge.add(to_ms(t.acknowledge));
+  series_.release.add(to_ms(t.release));
+  series_.held.add(to_ms(record.held));
+  series_.pages.add(static_cast<double>(record.pages));
+  if (record.interval > Nanos{0}) series_.interval.add(to_ms(record.interval));
 }
 
 SessionStatus Statistics::snapshot() const {
-  const std::scoped_lock lock(mutex_);
-  SessionStatus status = status_;
-  status.handshake_ms = handshake_.percentiles();
-  status.pause_ms = pause_.percentiles();
-  status.capture_ms = capture_.percentiles();
-  status.seal_ms = seal_.percentiles();
-  status.resume_ms = resume_.percentiles();
-  status.stopped_ms = stopped_.percentiles();
-  status.replicate_ms = replicate_.percentiles();
-  status.acknowledge_ms = acknowledge_.percentiles();
-  status.release_ms = release_.percentiles();
-  status.output_held_ms = held_.percentiles();
-  status.dirty_pages = pages_.percentiles();
-  status.interval_ms = interval_.percentiles();
+  SessionStatus status;
+  AllSeries series;
+  {
+    const std::scoped_lock lock(mutex_);
+    status = status_;
+    series = series_;
+  }
+  status.handshake_ms = series.handshake.percentiles();
+  status.pause_ms = series.pause.percentiles();
+  status.capture_ms = series.capture.percentiles();
+  status.seal_ms = series.seal.percentiles();
+  status.resume_ms = series.resume.percentiles();
+  status.stopped_ms = series.stopped.percentiles();
+  status.replicate_ms = series.replicate.percentiles();
+  status.acknowledge_ms = series.acknowledge.percentiles();
+  status.release_ms = series.release.percentiles();
+  status.output_held_ms = series.held.percentiles();
+  status.dirty_pages = series.pages.percentiles();
+  status.interval_ms = series.interval.percentiles();
   return status;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The figures of one session: written by its thread, read by any. One lock, held for a few stores.
+// The figures of one session: written by its thread, read by any. One lock, held for a few stores
+// and copies, because the session's thread waits for it: who asks does the sorting.
 #pragma once
 
 #include <mutex>
@@ -15,7 +16,7 @@ namespace libft::session {
 class Series {
  public:
   void add(double value);
-  Percentiles percentiles() const;
+  Percentiles percentiles();  // Puts the samples in another order: of a copy.
 
  private:
   static constexpr std::size_t kSamplesMax = 4096;
@@ -49,8 +50,11 @@ class Statistics {
  private:
   mutable std::mutex mutex_;
   SessionStatus status_;
-  Series handshake_, pause_, capture_, seal_, resume_, replicate_, acknowledge_, release_, stopped_,
-      held_, pages_, interval_;
+  struct AllSeries {
+    Series handshake, pause, capture, seal, resume, replicate, acknowledge, release, stopped, held,
+        pages, interval;
+  };
+  AllSeries series_;
 };
 
 double to_ms(Nanos duration);

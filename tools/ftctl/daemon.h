@@ -49,6 +49,7 @@ class Daemon {
     bool store_failed = false;
     std::chrono::steady_clock::time_point store_again_at{};
     bool was_primary = false;
+    bool changed = true;  // Something other than an epoch happened: look at its state.
     std::atomic<bool> handing_over = false;  // On purpose: that it is fenced then is success.
     bool told_failed = false;
     bool forgot_earlier = false;
@@ -81,6 +82,7 @@ class Daemon {
   Descriptor stop_;  // An eventfd, for `ftctl stop`.
   std::string state_dir_;
   EventBook events_;
+  std::chrono::steady_clock::time_point looked_at_{};
   std::list<Served> served_;  // Complete before run(); sessions stay until the destructor.
   std::atomic<bool> serving_ = false;
   std::unique_ptr<ControlServer> control_;  // Last: its threads use all of the above.

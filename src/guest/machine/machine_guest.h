@@ -106,9 +106,10 @@ class MachineGuest final : public Guest, public DeterministicGuest {
   HostClock::time_point since_;  // When it began to run,
   Position from_;                // and where it was then.
   HostClock::time_point paused_at_;
-  Nanos lag_{0};
+  std::atomic<Nanos> lag_{
+      Nanos{0}};  // Read without the lock, which the guest may hold for a slice.
   std::uint32_t entropy_wanted_ = 0;
-  unsigned pace_ = 100;  // Percent.
+  unsigned pace_ = 100;     // Percent.
   std::uint64_t said_ = 0;  // Digest of the frames since the last mark.
   std::deque<std::vector<std::byte>>
       outbox_;  // What the socket had no room for: it stands meanwhile.
