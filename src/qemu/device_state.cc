@@ -12,6 +12,8 @@
 #include <chrono>
 #include <thread>
 
+#include "os/fd.h"
+
 namespace libft::qemu {
 namespace {
 

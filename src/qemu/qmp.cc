@@ -7,7 +7,13 @@
 #include <sys/un.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <map>
+#include <mutex>
+#include <optional>
+
+#include "os/fd.h"
 
 namespace libft::qemu {
 namespace {
@@ -56,6 +62,47 @@ Result<bool> wait_readable(int fd, Nanos timeout) {
   return count > 0;
 }
 
+class SocketQmp final : public Qmp {
+ public:
+  SocketQmp(std::string path, os::ScopedFd socket, EventSink sink)
+      : path_(std::move(path)), socket_(std::move(socket)), sink_(std::move(sink)) {}
+  Status greet(Nanos timeout);
+
+  Result<Ticket> post(std::string_view lines, unsigned commands, int fd) override;
+  Result<Json> wait(Ticket ticket, Nanos timeout) override;
+  void forget(Ticket ticket) override;
+  int fd() const override { return socket_.get(); }
+  void drain() override;
+  bool lost() const override;
+  const Json& greeting() const override { return greeting_; }
+  pid_t server() const override;
+
+ private:
+  struct Slot {
+    std::optional<Result<Json>> answer;
+    bool abandoned = false;
+  };
+  static constexpr std::size_t kPendingMax = 64;
+  static constexpr std::size_t kLineBytesMax = 64u << 20;
+
+  Status read_some(Nanos timeout);
+  void take_lines();
+  void take_line(std::string_view line);
+  void take_answer(const Json& message);
+  Status send_all(std::string_view text, int fd);
+
+  const std::string path_;
+  const os::ScopedFd socket_;
+  const EventSink sink_;
+  Json greeting_;
+  mutable std::mutex mutex_;
+  std::string input_;
+  std::map<Ticket, Slot> pending_;
+  Ticket posted_ = 0;    // Tickets below this have been given out.
+  Ticket answered_ = 0;  // The next answer is this one's.
+  std::optional<Status> lost_;
+};
+
 }  // namespace
 
 std::string qmp_line(std::string_view command, const Json& arguments) {
@@ -79,19 +126,24 @@ bool flag_at(const Json& object, const char* key) {
          object[key].get<bool>();
 }
 
-Qmp::Qmp(std::string path, os::ScopedFd socket, EventSink sink)
-    : path_(std::move(path)), socket_(std::move(socket)), sink_(std::move(sink)) {}
+Result<Json> answer_in(const Json& reply) {
+  if (reply.is_object() && reply.contains("return")) return reply["return"];
+  const Json error = reply.is_object() && reply.contains("error") ? reply["error"] : Json();
+  const std::string kind = text_at(error, "class");
+  return failure(kind == "CommandNotFound" ? Code::unsupported : Code::refused,
+                 text_at(error, "desc"));
+}
 
 Result<std::unique_ptr<Qmp>> Qmp::connect(const std::string& path, EventSink sink, Nanos timeout) {
   FT_ASSIGN(os::ScopedFd socket, connect_socket(path));
-  std::unique_ptr<Qmp> qmp(new Qmp(path, std::move(socket), std::move(sink)));
+  auto qmp = std::make_unique<SocketQmp>(path, std::move(socket), std::move(sink));
   FT_TRY(qmp->greet(timeout));
   auto answer = qmp->execute("qmp_capabilities", Json::object(), timeout);
   if (!answer) return failure(answer.error().within("negotiate QMP on " + path));
-  return qmp;
+  return std::unique_ptr<Qmp>(std::move(qmp));
 }
 
-Status Qmp::greet(Nanos timeout) {
+Status SocketQmp::greet(Nanos timeout) {
   const auto deadline = Steady::now() + timeout;
   const std::scoped_lock lock(mutex_);
   while (greeting_.is_null()) {
@@ -110,7 +162,7 @@ Status Qmp::greet(Nanos timeout) {
   return {};
 }
 
-Status Qmp::send_all(std::string_view text, int fd) {
+Status SocketQmp::send_all(std::string_view text, int fd) {
   iovec piece{const_cast<char*>(text.data()), text.size()};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
   msghdr message{};
@@ -137,7 +189,7 @@ Status Qmp::send_all(std::string_view text, int fd) {
   return {};
 }
 
-Result<Qmp::Ticket> Qmp::post(std::string_view lines, unsigned commands, int fd) {
+Result<Qmp::Ticket> SocketQmp::post(std::string_view lines, unsigned commands, int fd) {
   const std::scoped_lock lock(mutex_);
   if (lost_) return failure(*lost_);
   if (pending_.size() + commands > kPendingMax)
@@ -151,7 +203,7 @@ Result<Qmp::Ticket> Qmp::post(std::string_view lines, unsigned commands, int fd)
   return first;
 }
 
-Result<Json> Qmp::wait(Ticket ticket, Nanos timeout) {
+Result<Json> SocketQmp::wait(Ticket ticket, Nanos timeout) {
   const auto deadline = Steady::now() + timeout;
   const std::scoped_lock lock(mutex_);
   const auto slot = pending_.find(ticket);
@@ -173,7 +225,7 @@ Result<Json> Qmp::wait(Ticket ticket, Nanos timeout) {
   return answer;
 }
 
-void Qmp::forget(Ticket ticket) {
+void SocketQmp::forget(Ticket ticket) {
   const std::scoped_lock lock(mutex_);
   const auto slot = pending_.find(ticket);
   if (slot == pending_.end()) return;
@@ -195,24 +247,24 @@ Result<std::string> Qmp::human(std::string_view command_line) {
   return text.get<std::string>();
 }
 
-void Qmp::drain() {
+void SocketQmp::drain() {
   const std::scoped_lock lock(mutex_);
   if (!lost_) (void)read_some(Nanos{0});
 }
 
-bool Qmp::lost() const {
+bool SocketQmp::lost() const {
   const std::scoped_lock lock(mutex_);
   return lost_.has_value();
 }
 
-pid_t Qmp::server() const {
+pid_t SocketQmp::server() const {
   ucred who{};
   socklen_t bytes = sizeof who;
   return ::getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &who, &bytes) == 0 ? who.pid : 0;
 }
 
 // Waits for bytes and takes the lines in them. ok also when none came.
-Status Qmp::read_some(Nanos timeout) {
+Status SocketQmp::read_some(Nanos timeout) {
   FT_ASSIGN(const bool readable, wait_readable(socket_.get(), timeout));
   if (!readable) return {};
   char buffer[16384];
@@ -230,14 +282,14 @@ Status Qmp::read_some(Nanos timeout) {
   return lost_.value_or(Status());
 }
 
-void Qmp::take_lines() {
+void SocketQmp::take_lines() {
   std::size_t begin = 0;
   for (std::size_t end; (end = input_.find('\n', begin)) != std::string::npos; begin = end + 1)
     take_line(std::string_view(input_).substr(begin, end - begin));
   input_.erase(0, begin);
 }
 
-void Qmp::take_line(std::string_view line) {
+void SocketQmp::take_line(std::string_view line) {
   if (line.empty() || line == "\r") return;
   const Json message = Json::parse(line, nullptr, false);
   if (!message.is_object()) {
@@ -257,19 +309,14 @@ void Qmp::take_line(std::string_view line) {
   }
 }
 
-void Qmp::take_answer(const Json& message) {
+void SocketQmp::take_answer(const Json& message) {
   const auto slot = pending_.find(answered_);
   if (slot == pending_.end()) return;  // An answer to nothing that was asked.
   ++answered_;
   if (slot->second.abandoned) {
     pending_.erase(slot);
-  } else if (message.contains("return")) {
-    slot->second.answer = message["return"];
   } else {
-    const Json& error = message["error"];
-    const std::string kind = text_at(error, "class");
-    slot->second.answer = failure(kind == "CommandNotFound" ? Code::unsupported : Code::refused,
-                                  text_at(error, "desc"));
+    slot->second.answer = answer_in(message);
   }
 }
 

@@ -1,27 +1,22 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Qmp is one connection to QEMU's monitor protocol: JSON lines over a unix socket. Commands may be
-// posted several in one write and awaited later; QEMU answers in order, and libft uses no
-// out-of-band commands, so that the n-th answer belongs to the n-th command.
-// Any thread. Whoever awaits an answer reads the socket; while nobody does, the owner's thread
-// polls fd() and calls drain().
+// Qmp is one connection to QEMU's monitor protocol: JSON lines. Commands may be posted several at
+// once and awaited later. Implemented over a unix socket (here), and over a connection that belongs
+// to somebody else (relayed_qmp.h).
+// Any thread. Whoever awaits an answer lets events in; while nobody does, the owner's thread polls
+// fd() and calls drain().
 #pragma once
 
 #include <sys/types.h>
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <string_view>
 
 #include "libft/status.h"
 #include "libft/types.h"
-#include "os/fd.h"
 
 namespace libft::qemu {
 
@@ -42,61 +37,38 @@ class Qmp {
   using EventSink = std::function<void(const Json& event)>;
   using Ticket = std::uint64_t;  // The number of a command; consecutive.
 
-  // `timeout` covers the whole greeting. QEMU serves one client at a time and lets others wait in
-  // the socket's queue, so that a busy monitor shows as a missing greeting.
+  // Over a socket: QEMU answers in order, and libft uses no out-of-band commands, so that the n-th
+  // answer belongs to the n-th command. `timeout` covers the whole greeting. QEMU serves one client
+  // at a time and lets others wait in the socket's queue, so that a busy monitor shows as a missing
+  // greeting.
   static Result<std::unique_ptr<Qmp>> connect(const std::string& path, EventSink sink,
                                               Nanos timeout = Millis{3000});
-  ~Qmp() = default;
-  Qmp(const Qmp&) = delete;
-  Qmp& operator=(const Qmp&) = delete;
+  virtual ~Qmp() = default;
 
   // Sends `lines`, which are `commands` commands; the first one's ticket is returned.
   // `fd`, unless -1, goes along with the first (for getfd and add-fd).
-  Result<Ticket> post(std::string_view lines, unsigned commands = 1, int fd = -1);
+  virtual Result<Ticket> post(std::string_view lines, unsigned commands = 1, int fd = -1) = 0;
 
   // The command's "return" value, or its error. After a timeout the late answer is dropped.
-  Result<Json> wait(Ticket ticket, Nanos timeout);
+  virtual Result<Json> wait(Ticket ticket, Nanos timeout) = 0;
 
   // Nobody awaits it: the answer is dropped when it comes.
-  void forget(Ticket ticket);
+  virtual void forget(Ticket ticket) = 0;
 
+  virtual int fd() const = 0;
+  virtual void drain() = 0;                  // Takes what is there, without waiting.
+  virtual bool lost() const = 0;             // The connection ended.
+  virtual const Json& greeting() const = 0;  // Null where somebody else heard it.
+  virtual pid_t server() const = 0;          // The process that opened the socket; 0 where unknown.
+
+  // On top of the above.
   Result<Json> execute(std::string_view command, const Json& arguments = Json::object(),
                        Nanos timeout = Millis{10000}, int fd = -1);
   // The text that the human monitor prints; in QEMU a few things can be asked only there.
   Result<std::string> human(std::string_view command_line);
-
-  int fd() const { return socket_.get(); }
-  void drain();       // Reads what is there, without waiting.
-  bool lost() const;  // The connection ended.
-  const Json& greeting() const { return greeting_; }
-  pid_t server() const;  // The process that opened the socket; 0 where that cannot be known.
-
- private:
-  struct Slot {
-    std::optional<Result<Json>> answer;
-    bool abandoned = false;
-  };
-  static constexpr std::size_t kPendingMax = 64;
-  static constexpr std::size_t kLineBytesMax = 64u << 20;
-
-  Qmp(std::string path, os::ScopedFd socket, EventSink sink);
-  Status greet(Nanos timeout);
-  Status read_some(Nanos timeout);
-  void take_lines();
-  void take_line(std::string_view line);
-  void take_answer(const Json& message);
-  Status send_all(std::string_view text, int fd);
-
-  const std::string path_;
-  const os::ScopedFd socket_;
-  const EventSink sink_;
-  Json greeting_;
-  mutable std::mutex mutex_;
-  std::string input_;
-  std::map<Ticket, Slot> pending_;
-  Ticket posted_ = 0;    // Tickets below this have been given out.
-  Ticket answered_ = 0;  // The next answer is this one's.
-  std::optional<Status> lost_;
 };
+
+// What a reply, {"return": ...} or {"error": ...}, says.
+Result<Json> answer_in(const Json& reply);
 
 }  // namespace libft::qemu

@@ -487,8 +487,9 @@ Result<std::unique_ptr<QemuGuest>> QemuGuest::attach(pid_t pid, const QemuOption
   process.log = options.launch.log.empty() ? options.paths.qmp + ".log" : options.launch.log;
   FT_ASSIGN(process.arguments, command_line_of(pid));
   Life* life = process.life.get();
-  FT_ASSIGN(process.qmp,
-            Qmp::connect(options.paths.qmp, [life](const Json& event) { life->on_event(event); }));
+  const auto on_event = [life](const Json& event) { life->on_event(event); };
+  FT_ASSIGN(process.qmp, options.relay ? relay_qmp(options.relay, on_event)
+                                       : Qmp::connect(options.paths.qmp, on_event));
   FT_TRY(check_same_process(pid, *process.qmp, options.paths.qmp));
   return assemble(std::move(process), options.paths.nics, false, options.say);
 }

@@ -12,6 +12,7 @@
 #include "guest/qemu/arguments.h"
 #include "guest/qemu/launch.h"
 #include "libft/guest.h"
+#include "qemu/relayed_qmp.h"
 
 namespace libft::qemu {
 
@@ -23,6 +24,7 @@ struct QemuOptions {
   HostPaths paths;       // Where QEMU's monitor is or shall be; the gate's sockets, one pair a NIC.
   LaunchOptions launch;  // The preload object, the log. An empty log: beside the monitor, ".log".
   Say say{};
+  std::shared_ptr<QmpRelay> relay{};  // For attach(), in place of paths.qmp: see relayed_qmp.h.
 };
 
 struct QemuStandbyOptions {

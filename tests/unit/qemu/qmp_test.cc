@@ -11,6 +11,8 @@
 #include <filesystem>
 #include <thread>
 
+#include "os/fd.h"
+
 using namespace libft;
 using qemu::Json;
 using qemu::Qmp;
