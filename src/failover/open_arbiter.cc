@@ -57,4 +57,16 @@ Result<std::unique_ptr<Arbiter>> open_arbiter(std::string_view spec) {
   return failure(Code::invalid, fmt::format("arbiter \"{}\": {}", spec, kChoices));
 }
 
+// The record as both sides know it: its owner is the primary, and both are in sync.
+Status permit(std::string_view spec, const GuestId& guest, const SessionStatus& status) {
+  constexpr std::string_view kManual = "manual:";
+  if (!spec.starts_with(kManual) || status.peer.empty()) return {};
+  FT_ASSIGN(const Incarnation peer, incarnation_from_string(status.peer));
+  OwnershipRecord record;
+  record.generation = status.generation;
+  record.owner = status.role == Role::primary ? status.self : peer;
+  record.in_sync = {record.owner, status.role == Role::primary ? peer : status.self};
+  return ManualArbiter(std::string(spec.substr(kManual.size()))).permit(guest, record);
+}
+
 }  // namespace libft::failover

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "libft/arbiter.h"
+#include "libft/session.h"
 
 namespace libft::failover {
 
@@ -12,5 +13,9 @@ namespace libft::failover {
 // "manual:/var/lib/libft/arbiter"                  this host's own; a person decides
 // "none", and anything else, is refused with the choices.
 Result<std::unique_ptr<Arbiter>> open_arbiter(std::string_view spec);
+
+// A person decided that the replica of that status goes on alone: what a manual arbiter waits for
+// (ManualArbiter::permit). Writes to its folder; for other arbiters there is nothing to do.
+Status permit(std::string_view spec, const GuestId& guest, const SessionStatus& status);
 
 }  // namespace libft::failover

@@ -14,7 +14,6 @@
 #include "failover/arbiter_thread.h"
 #include "failover/command_fence.h"
 #include "failover/heartbeat_detector.h"
-#include "failover/manual_arbiter.h"
 #include "failover/open_arbiter.h"
 #include "guest/qemu/arguments.h"
 #include "guest/qemu/tracker.h"
@@ -257,17 +256,9 @@ Status RealHost::wire_backup(SessionParts& parts, const Settings& settings, cons
   return {};
 }
 
-// The record as both sides know it: its owner is the primary, and both are in sync.
 Status RealHost::permit(const Settings& settings, const GuestId& guest,
                         const SessionStatus& status) {
-  const std::string spec = arbiter_spec(settings);
-  if (!spec.starts_with(kManual) || status.peer.empty()) return {};
-  FT_ASSIGN(const Incarnation peer, incarnation_from_string(status.peer));
-  OwnershipRecord record;
-  record.generation = status.generation;
-  record.owner = status.role == Role::primary ? status.self : peer;
-  record.in_sync = {record.owner, status.role == Role::primary ? peer : status.self};
-  return failover::ManualArbiter(spec.substr(kManual.size())).permit(guest, record);
+  return failover::permit(arbiter_spec(settings), guest, status);
 }
 
 }  // namespace

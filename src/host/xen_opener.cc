@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "host/xen_opener.h"
+
+#include <fmt/format.h>
+
+#include "guest/xen/module.h"
+#include "guest/xen/shape.h"
+#include "guest/xen/store.h"
+
+namespace libft::host {
+
+Result<xen::XenOptions> xen_options(const std::string& module) {
+  xen::XenOptions options;
+  FT_ASSIGN(options.open, xen::open_module(module));
+  return options;
+}
+
+std::string domain_name(xen::DomId number, const xen::Uuid& uuid) {
+  return fmt::format("{}/{}", number, xen::to_string(uuid));
+}
+
+Result<OpenedXen> XenOpener::attach(const std::string& name) {
+  FT_ASSIGN(xen::XenOptions options, xen_options(site_.module));
+  return with_gate(xen::XenGuest::attach(name, std::move(options)));
+}
+
+Result<OpenedXen> XenOpener::standby(const GuestInfo& primary) {
+  FT_ASSIGN(xen::XenOptions options, xen_options(site_.module));
+  FT_ASSIGN(OpenedXen opened, with_gate(xen::XenGuest::build_standby(primary, std::move(options))));
+  // What an earlier life of the guest on this host left in the queues must not leave with this one.
+  opened.replica.gate->discard();
+  return opened;
+}
+
+Result<OpenedXen> XenOpener::with_gate(Result<std::unique_ptr<xen::XenGuest>> domain) {
+  if (!domain) return failure(std::move(domain.error()));
+  log_.write(LogLevel::info, "xen",
+             fmt::format("domain {}: {}; written pages by {}", (*domain)->domain(),
+                         (*domain)->info().description, (*domain)->info().tracker));
+  FT_ASSIGN(const xen::Shape shape, xen::shape_from_json((*domain)->info().compatibility));
+  output::PlugGateOptions options;
+  options.guest = guest_;
+  options.devices = (*domain)->interfaces();
+  options.bytes_held_max = site_.held_bytes_max;
+  options.leftovers = output::PlugLeftovers::adopt;
+  options.may_release = [guard = guard_] { return guard->may_release(); };
+  FT_ASSIGN(auto gate, site_.open_gate(std::move(options), log_));
+  std::string name = domain_name((*domain)->domain(), shape.uuid);
+  return OpenedXen{{std::move(gate), std::move(*domain), nullptr}, std::move(name)};
+}
+
+}  // namespace libft::host

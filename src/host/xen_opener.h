@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// A XenOpener makes replicas of Xen domains on this host: the domain, and the plug gate for its
+// interfaces. What needs libraries of others, Xen's and libnl, comes from outside: the module, and
+// the function that opens the gate. One thread at a time; its log, and what it opened, outlive it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "guest/xen/xen_guest.h"
+#include "libft/log.h"
+#include "libft/release_guard.h"
+#include "libft/session.h"
+#include "output/plug_gate.h"
+
+namespace libft::host {
+
+struct XenSite {
+  std::string module;  // libft-xen.so; empty: it is nowhere.
+  std::function<Result<std::unique_ptr<OutputGate>>(output::PlugGateOptions, Log&)> open_gate;
+  std::uint64_t held_bytes_max = 64ull << 20;
+};
+
+struct OpenedXen {
+  Replica replica;
+  std::string domain;  // "NUMBER/UUID": what tells it from a later one of the same number.
+};
+
+Result<xen::XenOptions> xen_options(const std::string& module);
+std::string domain_name(xen::DomId number, const xen::Uuid& uuid);
+
+class XenOpener {
+ public:
+  // `guard` goes to the gates.
+  XenOpener(XenSite site, GuestId guest, std::shared_ptr<ReleaseGuard> guard, Log& log)
+      : site_(std::move(site)), guest_(std::move(guest)), guard_(std::move(guard)), log_(log) {}
+
+  Result<OpenedXen> attach(const std::string& name);  // Or number.
+  Result<OpenedXen> standby(const GuestInfo& primary);
+
+ private:
+  Result<OpenedXen> with_gate(Result<std::unique_ptr<xen::XenGuest>> domain);
+
+  const XenSite site_;
+  const GuestId guest_;
+  const std::shared_ptr<ReleaseGuard> guard_;
+  Log& log_;
+};
+
+}  // namespace libft::host
