@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cstddef>
+
 #include "given.h"
 #include "given_ports.h"
 #include "op.h"
@@ -16,6 +18,15 @@ namespace {
 
 constexpr char kPhase[] = "operation";
 constexpr Nanos kIoTimeout = std::chrono::seconds{10};
+
+static_assert(sizeof(ft_page_run) == sizeof(PageRun) &&
+              offsetof(ft_page_run, count) == offsetof(PageRun, count));
+
+bool runs_past_the_end(const ft_page_run* runs, std::uint64_t count) {
+  bool past = false;
+  for (std::uint64_t i = 0; i < count; ++i) past |= runs[i].first + runs[i].count < runs[i].first;
+  return past;
+}
 
 std::string text(const char* given) { return given == nullptr ? "" : given; }
 
@@ -60,11 +71,10 @@ std::int32_t ft_op_add_page_runs(ft_op* op, const ft_page_run* runs, std::uint64
     FT_CHECK(check_handle(op, Kind::op));
     if (runs == nullptr && count != 0) return {FT_E_INVALID, "the runs are null"};
     return op->home.give(op, Wants::pages, [&](OpResults& results) -> Outcome {
-      for (const ft_page_run& run : std::span(runs, count)) {
-        if (run.first + run.count < run.first)
-          return {FT_E_INVALID, "there are no pages of such numbers"};
-        if (run.count != 0) results.pages.add(PageNo{run.first}, run.count);
-      }
+      if (runs_past_the_end(runs, count))
+        return {FT_E_INVALID, "there are no pages of such numbers"};
+      for (const ft_page_run& run : std::span(runs, count))
+        results.pages.add(PageNo{run.first}, run.count);
       return {};
     });
   });

@@ -56,40 +56,36 @@ void Desk::shut() {
   shut_ = true;
 }
 
-Status Desk::run(const std::shared_ptr<Life>& port, Wants wants, Function function,
-                 OpResults* results, std::optional<Nanos> patience) {
-  std::optional<std::chrono::steady_clock::time_point> deadline;
-  if (patience) deadline = std::chrono::steady_clock::now() + *patience;
+Status Desk::run_there(const std::shared_ptr<Life>& port, Wants wants, Function function,
+                       OpResults* results, Deadline deadline) {
   ft_op* const op = ops_->take(port, wants);
-  if (op == nullptr)
-    return Status(Code::exhausted, "the host leaves too many operations without ft_op_done");
+  if (op == nullptr) return OpTable::too_many();
   if (results != nullptr) std::swap(*results, op->results);  // Its memory is used again.
-  if (port->any_thread()) {
-    ops_->call(op, function);
-  } else if (!post([ops = ops_, op, function = std::move(function)] { ops->call(op, function); })) {
+  if (!post([ops = ops_, op, function = std::move(function)]() mutable {
+        ops->call(op, std::move(function));
+      })) {
     ops_->let_go(op);
     ops_->let_go(op);
     return Status(Code::cancelled, "the session is being freed");
   }
-  Status status = ops_->wait(op, deadline);
-  if (status && results != nullptr) std::swap(*results, op->results);
-  ops_->let_go(op);
-  return status;
+  return ops_->collect(op, results, deadline);
 }
 
-void Desk::begin(const std::shared_ptr<Life>& port, Function function,
-                 std::function<void(Status)> then) {
-  ft_op* const op = ops_->take(port, Wants::nothing);
-  if (op == nullptr)
-    return then(Status(Code::exhausted, "the host leaves too many operations without ft_op_done"));
+void Desk::begin(const std::shared_ptr<Life>& port, Wants wants, Function function,
+                 std::function<void(Status, OpResults&)> then) {
+  OpResults none;
+  ft_op* const op = ops_->take(port, wants);
+  if (op == nullptr) return then(OpTable::too_many(), none);
   op->then = std::move(then);
   if (port->any_thread()) {
-    ops_->call(op, function);
-  } else if (!post([ops = ops_, op, function = std::move(function)] { ops->call(op, function); })) {
-    auto refused = std::move(op->then);
+    ops_->call(op, std::move(function));
+  } else if (!post([ops = ops_, op, function = std::move(function)]() mutable {
+               ops->call(op, std::move(function));
+             })) {
+    const auto refused = std::exchange(op->then, nullptr);
     ops_->let_go(op);
     ops_->let_go(op);
-    return refused(Status(Code::cancelled, "the session is being freed"));
+    return refused(Status(Code::cancelled, "the session is being freed"), none);
   }
   ops_->let_go(op);
 }

@@ -25,14 +25,16 @@ class Desk : public std::enable_shared_from_this<Desk> {
   // Runs on the host's thread, in order. False: after shut(), and it was not taken.
   bool post(std::function<void()> work);
 
-  using Function = std::function<std::int32_t(ft_op*)>;
-  // Lets the host run `function` of `port` and waits for its answer. `function` owns what it needs:
-  // it may outlive the wait. `results` may be null when there are none.
-  Status run(const std::shared_ptr<Life>& port, Wants wants, Function function,
+  using Function = OpTable::Function;
+  // Lets the host run `function` of `port` and waits for its answer. `function` owns what it gives
+  // the host, which may use it after the wait until it ends the operation; it does not own the
+  // port, whose `free` waits for nobody. `results` may be null when there are none.
+  template <class Call>
+  Status run(const std::shared_ptr<Life>& port, Wants wants, Call function,
              OpResults* results = nullptr, std::optional<Nanos> patience = std::nullopt);
   // The same without waiting; `then` is called from any thread.
-  void begin(const std::shared_ptr<Life>& port, Function function,
-             std::function<void(Status)> then);
+  void begin(const std::shared_ptr<Life>& port, Wants wants, Function function,
+             std::function<void(Status, OpResults&)> then);
 
   OpTable& ops() { return *ops_; }
   const std::shared_ptr<News>& news() const { return news_; }  // Of the same session.
@@ -50,6 +52,8 @@ class Desk : public std::enable_shared_from_this<Desk> {
 
  private:
   explicit Desk(os::EventFd wake);
+  Status run_there(const std::shared_ptr<Life>& port, Wants wants, Function function,
+                   OpResults* results, Deadline deadline);
 
   os::EventFd wake_;
   std::shared_ptr<OpTable> ops_;
@@ -92,5 +96,14 @@ class Life {
   const Cancel cancel_;
   std::atomic<bool> closed_{false};
 };
+
+template <class Call>
+Status Desk::run(const std::shared_ptr<Life>& port, Wants wants, Call function, OpResults* results,
+                 std::optional<Nanos> patience) {
+  Deadline deadline;
+  if (patience) deadline = std::chrono::steady_clock::now() + *patience;
+  if (port->any_thread()) return ops_->run_here(port, wants, function, results, deadline);
+  return run_there(port, wants, std::move(function), results, deadline);
+}
 
 }  // namespace libft::capi

@@ -27,9 +27,8 @@ class PortDetector final : public Detector {
     started_ = true;
     return life_->desk()
         ->run(life_, Wants::nothing,
-              [life = life_, start = port_.start, token = token_, dial = dial_port_](ft_op* op) {
-                return start(life->user(), op, token, dial.value_or(0), dial ? 1 : 0);
-              })
+              [user = life_->user(), start = port_.start, token = token_, dial = dial_port_](
+                  ft_op* op) { return start(user, op, token, dial.value_or(0), dial ? 1 : 0); })
         .within("detector.start");
   }
 
@@ -37,8 +36,8 @@ class PortDetector final : public Detector {
     news_->forget(this);
     if (!std::exchange(started_, false) || port_.stop == nullptr) return;
     (void)life_->desk()->run(life_, Wants::nothing,
-                             [life = life_, stop = port_.stop, token = token_](ft_op* op) {
-                               return stop(life->user(), op, token);
+                             [user = life_->user(), stop = port_.stop, token = token_](ft_op* op) {
+                               return stop(user, op, token);
                              });
   }
 
@@ -81,17 +80,18 @@ class PortArbiter final : public Arbiter {
   bool automatic() const override { return port_.manual == 0; }
 
   SwapAnswer create(const GuestId& guest, const OwnershipRecord& record) override {
-    return change(
-        record, [life = life_, create = port_.create, name = guest.name(), to = to_string(record)](
-                    ft_op* op) { return create(life->user(), op, name.c_str(), to.c_str()); });
+    return change(record, [user = life_->user(), create = port_.create, name = guest.name(),
+                           to = to_string(record)](ft_op* op) {
+      return create(user, op, name.c_str(), to.c_str());
+    });
   }
 
   SwapAnswer swap(const GuestId& guest, const OwnershipRecord& from,
                   const OwnershipRecord& to) override {
     if (auto refused = failover::refuse_generation(from, to)) return *refused;
-    return change(to, [life = life_, swap = port_.swap, name = guest.name(), was = to_string(from),
-                       shall = to_string(to)](ft_op* op) {
-      return swap(life->user(), op, name.c_str(), was.c_str(), shall.c_str());
+    return change(to, [user = life_->user(), swap = port_.swap, name = guest.name(),
+                       was = to_string(from), shall = to_string(to)](ft_op* op) {
+      return swap(user, op, name.c_str(), was.c_str(), shall.c_str());
     });
   }
 
@@ -99,8 +99,8 @@ class PortArbiter final : public Arbiter {
     OpResults results;
     const Status status = life_->desk()->run(
         life_, Wants::answer,
-        [life = life_, read = port_.read, name = guest.name()](ft_op* op) {
-          return read(life->user(), op, name.c_str());
+        [user = life_->user(), read = port_.read, name = guest.name()](ft_op* op) {
+          return read(user, op, name.c_str());
         },
         &results, patience_);
     if (!status) return failover::read_unknown(status.to_string());
@@ -142,8 +142,10 @@ class PortFence final : public Fence {
     return life_->desk()
         ->run(
             life_, Wants::nothing,
-            [life = life_, fence = port_.fence, name = guest.name(), who = to_string(loser)](
-                ft_op* op) { return fence(life->user(), op, name.c_str(), who.c_str()); },
+            [user = life_->user(), fence = port_.fence, name = guest.name(),
+             who = to_string(loser)](ft_op* op) {
+              return fence(user, op, name.c_str(), who.c_str());
+            },
             nullptr, kFencePatience)
         .within("fence");
   }

@@ -39,12 +39,13 @@ class PortGate final : public OutputGate {
 
   template <class Call>
   Status run(Call call, const char* phase) {
-    auto function = [life = life_, call, count = port_.statistics, counted = counted_](ft_op* op) {
-      const std::int32_t status = call(life->user(), op);
+    auto function = [user = life_->user(), call, count = port_.statistics,
+                     counted = counted_](ft_op* op) {
+      const std::int32_t status = call(user, op);
       if (count == nullptr) return status;
       ft_gate_statistics c{};
       c.struct_size = sizeof c;
-      count(life->user(), &c);
+      count(user, &c);
       const std::scoped_lock lock(counted->mutex);
       counted->statistics = {c.packets_held,    c.bytes_held,        c.packets_released,
                              c.packets_dropped, c.packets_discarded, c.packets_in};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <fmt/format.h>
 
-#include <bit>
+#include <algorithm>
 
 #include "ports.h"
 #include "structs.h"
@@ -56,9 +56,19 @@ Status same_shape(const GuestInfo& ours, const GuestInfo& theirs) {
 }
 
 class PortGuest final : public Guest {
+  using Plain = std::int32_t (*)(void*, ft_op*);
+  using WithState = std::int32_t (*)(void*, ft_op*, const void*, std::uint64_t);
+  auto bind(Plain function) const {
+    return [user = life_->user(), function](ft_op* op) { return function(user, op); };
+  }
+
  public:
   PortGuest(GuestInfo info, const ft_guest_port& port, std::shared_ptr<Life> life)
-      : info_(std::move(info)), port_(port), life_(std::move(life)), news_(life_->desk()->news()) {}
+      : info_(std::move(info)),
+        pages_(pages_of(info_)),
+        port_(port),
+        life_(std::move(life)),
+        news_(life_->desk()->news()) {}
   ~PortGuest() override { news_->forget(this); }
 
   const GuestInfo& info() const override { return info_; }
@@ -71,7 +81,9 @@ class PortGuest final : public Guest {
 
   void prepare_pause(std::function<void(Status)> ready) override {
     if (port_.prepare_pause == nullptr) return ready({});
-    life_->desk()->begin(life_, bind(port_.prepare_pause), std::move(ready));
+    life_->desk()->begin(
+        life_, Wants::nothing, bind(port_.prepare_pause),
+        [ready = std::move(ready)](Status status, OpResults&) { ready(std::move(status)); });
   }
   Status pause() override { return ask(port_.pause, "guest.pause"); }
   Status resume() override { return ask(port_.resume, "guest.resume"); }
@@ -95,8 +107,8 @@ class PortGuest final : public Guest {
     auto description = std::make_shared<CDescription>(primary);
     return life_->desk()
         ->run(life_, Wants::nothing,
-              [life = life_, accepts = port_.accepts, description](ft_op* op) {
-                return accepts(life->user(), op, &description->c);
+              [user = life_->user(), accepts = port_.accepts, description](ft_op* op) {
+                return accepts(user, op, &description->c);
               })
         .within("guest.accepts");
   }
@@ -125,13 +137,8 @@ class PortGuest final : public Guest {
   Nanos clock_lag() const override { return Nanos{news_->clock_lag_ns}; }
 
  private:
-  using Plain = std::int32_t (*)(void*, ft_op*);
-  using WithState = std::int32_t (*)(void*, ft_op*, const void*, std::uint64_t);
-
-  Desk::Function bind(Plain function) const {
-    return [life = life_, function](ft_op* op) { return function(life->user(), op); };
-  }
-  Status run(Wants wants, Desk::Function function, const char* phase) {
+  template <class Call>
+  Status run(Wants wants, Call function, const char* phase) {
     results_.clear();
     return life_->desk()->run(life_, wants, std::move(function), &results_).within(phase);
   }
@@ -144,29 +151,38 @@ class PortGuest final : public Guest {
     auto copy = std::make_shared<std::vector<std::byte>>(state.begin(), state.end());
     return life_->desk()
         ->run(life_, Wants::nothing,
-              [life = life_, function, copy](ft_op* op) {
-                return function(life->user(), op, copy->data(), copy->size());
+              [user = life_->user(), function, copy](ft_op* op) {
+                return function(user, op, copy->data(), copy->size());
               })
         .within(phase);
   }
-  // Pages that no region has would be read from nowhere.
-  Status inside(const PageSet& pages) const {
-    for (const PageRun& run : pages.runs()) {
-      PageNo at = run.first;
-      const std::uint64_t end = run.first.value + run.count;
-      for (const auto& region : info_.memory) {
-        const std::uint64_t region_end =
-            region.first.value + region.bytes.size() / info_.page_bytes;
-        if (at >= region.first && at.value < region_end) at.value = std::min(end, region_end);
-      }
-      if (at.value != end)
-        return Status(Code::invalid,
-                      fmt::format("guest.take_written: page {} is not the guest's", at.value));
+  // Pages that no region has would be read from nowhere. Regions that follow one another are one
+  // interval, so that most guests have one, and the first and the last run say it all.
+  static PageSet pages_of(const GuestInfo& info) {
+    PageSet pages;
+    for (const auto& region : info.memory)
+      pages.add(region.first, region.bytes.size() / info.page_bytes);
+    return pages;
+  }
+  Status inside(const PageSet& written) const {
+    auto runs = written.runs();
+    for (const PageRun& interval : pages_.runs()) {
+      const std::uint64_t end = interval.first.value + interval.count;
+      const auto next = std::partition_point(runs.begin(), runs.end(), [&](const PageRun& run) {
+        return run.first.value + run.count <= end;
+      });
+      if (next != runs.begin() && runs.front().first < interval.first) break;
+      runs = runs.subspan(static_cast<std::size_t>(next - runs.begin()));
     }
-    return {};
+    if (runs.empty()) return {};
+    return Status(Code::invalid, fmt::format("guest.take_written: pages {} to {} are not all the "
+                                             "guest's",
+                                             runs.front().first.value,
+                                             runs.front().first.value + runs.front().count - 1));
   }
 
   const GuestInfo info_;
+  const PageSet pages_;
   const ft_guest_port port_;
   const std::shared_ptr<Life> life_;
   const std::shared_ptr<News> news_;
@@ -215,11 +231,10 @@ std::unique_ptr<Guest> make_guest(GuestInfo info, const ft_guest_port& port,
 }
 
 // What is called where the standby is made: the description that C reads.
-Desk::Function bind_make(const ft_standby_port& port, std::shared_ptr<Life> life,
-                         const GuestInfo& primary) {
+Desk::Function bind_make(const ft_standby_port& port, const Life& life, const GuestInfo& primary) {
   auto description = std::make_shared<CDescription>(primary);
-  return [life = std::move(life), make = port.make, description](ft_op* op) {
-    return make(life->user(), op, &description->c);
+  return [user = life.user(), make = port.make, description](ft_op* op) {
+    return make(user, op, &description->c);
   };
 }
 

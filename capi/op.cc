@@ -26,12 +26,17 @@ void OpResults::clear() {
   proven = true;
   answer = FT_ANSWER_UNKNOWN;
   record.clear();
+  given = false;
   cause.clear();
   remedy.clear();
 }
 
-ft_op* OpTable::take(std::shared_ptr<Life> port, Wants wants) {
+ft_op* OpTable::take(const std::shared_ptr<Life>& port, Wants wants) {
   const Lock lock(mutex_);
+  return take_locked(port, wants);
+}
+
+ft_op* OpTable::take_locked(const std::shared_ptr<Life>& port, Wants wants) {
   ft_op* op = nullptr;
   if (free_.size() > kRemembered) {
     op = free_.front();
@@ -41,25 +46,31 @@ ft_op* OpTable::take(std::shared_ptr<Life> port, Wants wants) {
   } else {
     return nullptr;
   }
-  op->results = {};
+  if (op->used) op->results = {};
+  op->used = true;
   op->wants = wants;
-  op->port = std::move(port);
+  op->port = port;
   op->status = FT_OK;
   op->holders = 2;  // Who waits, and who will call.
   op->calling = op->pending = op->answered = op->abandoned = false;
   return op;
 }
 
-void OpTable::call(ft_op* op, const std::function<std::int32_t(ft_op*)>& function) {
+void OpTable::call(ft_op* op, Function function) {
   Lock lock(mutex_);
   if (op->abandoned) return drop(lock, op);
-  const auto port = op->port;
   op->calling = true;
   op->table = shared_from_this();
   ++op->holders;  // The host: it may end it before the function returns.
+  const auto port = op->port;
   lock.unlock();
   const std::int32_t returned = function(op);
-  lock.lock();
+  end_call(op, port, returned, [&] { return std::move(function); });
+}
+
+void OpTable::end_call(ft_op* op, const std::shared_ptr<Life>& port, std::int32_t returned,
+                       const std::function<Function()>& keep) {
+  Lock lock(mutex_);
   op->calling = false;
   if (op->answered && op->table == nullptr) return drop(lock, op);  // By ft_op_done.
   if (returned != FT_PENDING) {
@@ -68,7 +79,10 @@ void OpTable::call(ft_op* op, const std::function<std::int32_t(ft_op*)>& functio
     if (!op->answered) answer(lock, op, returned);
     return drop(lock, op);
   }
-  op->pending = true;
+  if (!op->answered) {
+    op->pending = true;
+    op->function = keep();
+  }
   if (!op->abandoned && !op->answered && (refusing_ || port->closed())) {
     abandon(lock, op);
   } else if (op->abandoned) {
@@ -79,7 +93,46 @@ void OpTable::call(ft_op* op, const std::function<std::int32_t(ft_op*)>& functio
   drop(lock, op);
 }
 
-Status OpTable::wait(ft_op* op, std::optional<std::chrono::steady_clock::time_point> deadline) {
+// --- on the thread of who waits -----------------------------------------------------------------
+
+Status OpTable::too_many() {
+  return Status(Code::exhausted, "the host leaves too many operations without ft_op_done");
+}
+
+ft_op* OpTable::begin_here(const std::shared_ptr<Life>& port, Wants wants, OpResults* results) {
+  const Lock lock(mutex_);
+  ft_op* const op = take_locked(port, wants);
+  if (op == nullptr) return nullptr;
+  if (results != nullptr) std::swap(*results, op->results);  // Its memory is used again.
+  op->calling = true;
+  op->table = shared_from_this();
+  ++op->holders;  // The host.
+  return op;
+}
+
+// Whether that was all: nobody but this thread knows the operation any more.
+bool OpTable::answered_here(ft_op* op, std::int32_t returned, OpResults* results, Status& status) {
+  Lock lock(mutex_);
+  if (returned == FT_PENDING || op->answered || op->abandoned) return false;
+  status = to_status(returned, op->results.cause, op->results.remedy);
+  if (status.ok() && results != nullptr) std::swap(*results, op->results);
+  op->calling = false;
+  op->answered = true;
+  op->used = results != nullptr || op->results.given;
+  op->table.reset();
+  op->holders = 1;
+  drop(lock, op);
+  return true;
+}
+
+Status OpTable::collect(ft_op* op, OpResults* results, Deadline deadline) {
+  Status status = wait(op, deadline);
+  if (status && results != nullptr) std::swap(*results, op->results);
+  let_go(op);
+  return status;
+}
+
+Status OpTable::wait(ft_op* op, Deadline deadline) {
   Lock lock(mutex_);
   const auto over = [op] { return op->answered || op->abandoned; };
   if (!deadline) {
@@ -101,8 +154,8 @@ void OpTable::drop(Lock& lock, ft_op* op) {
   if (--op->holders != 0) return;
   // What the host gave in vain is the host's to free: not under this lock.
   auto port = std::move(op->port);
-  auto then = std::move(op->then);
-  op->then = nullptr;
+  const auto then = std::exchange(op->then, nullptr);
+  const auto function = std::exchange(op->function, nullptr);
   auto replica = std::exchange(op->results.replica, std::nullopt);
   auto connection = std::move(op->results.connection);
   free_.push_back(op);
@@ -120,7 +173,7 @@ void OpTable::answer(Lock& lock, ft_op* op, std::int32_t status) {
   const Status told = op->abandoned ? Status(Code::cancelled, kAbandoned)
                                     : to_status(status, op->results.cause, op->results.remedy);
   lock.unlock();
-  then(told);
+  then(told, op->results);
   lock.lock();
 }
 
@@ -137,7 +190,8 @@ void OpTable::abandon(Lock& lock, ft_op* op) {
   const bool tell = op->pending;
   if (tell) ++op->holders;  // Until it was told.
   lock.unlock();
-  if (then) then(Status(Code::cancelled, kAbandoned));
+  OpResults none;
+  if (then) then(Status(Code::cancelled, kAbandoned), none);
   const auto cancel = [self = shared_from_this(), port, op] {
     port->cancel(op);
     self->let_go(op);

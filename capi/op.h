@@ -43,7 +43,8 @@ struct OpResults {
   std::int32_t answer = FT_ANSWER_UNKNOWN;
   std::string record;
   std::string cause, remedy;
-  void clear();  // Keeps its memory, for who asks again and again.
+  bool given = false;  // Any of it.
+  void clear();        // Keeps its memory, for who asks again and again.
 };
 
 }  // namespace libft::capi
@@ -60,24 +61,50 @@ struct ft_op : libft::capi::Handle {
   std::shared_ptr<libft::capi::OpTable>
       table;                                // While the host holds it: it may outlive a session.
   std::shared_ptr<libft::capi::Life> port;  // Until nobody waits any more.
-  std::function<void(libft::Status)> then;  // Instead of somebody who waits.
+  std::function<void(libft::Status, libft::capi::OpResults&)> then;  // Instead of who waits.
+  // While it is pending: what it holds is what the host's function was given.
+  std::function<std::int32_t(ft_op*)> function;
   std::int32_t status = 0;
   unsigned holders = 0;
   bool calling = false, pending = false, answered = false, abandoned = false;
+  bool used = false;  // Its results are not as new.
 };
 
 namespace libft::capi {
 
+using Deadline = std::optional<std::chrono::steady_clock::time_point>;
+
 // The operations of one session. Any thread.
 class OpTable : public std::enable_shared_from_this<OpTable> {
  public:
-  // A fresh operation that one party holds; null when the host leaves too many unfinished.
-  ft_op* take(std::shared_ptr<Life> port, Wants wants);
+  using Function = std::function<std::int32_t(ft_op*)>;
+
+  // A fresh operation that two parties hold, who waits and who will call; null when the host leaves
+  // too many unfinished.
+  ft_op* take(const std::shared_ptr<Life>& port, Wants wants);
 
   // Calls `function` for `op` on this thread. Lets go of it for the caller in the end.
-  void call(ft_op* op, const std::function<std::int32_t(ft_op*)>& function);
+  void call(ft_op* op, Function function);
+
+  // All of it for a port that may be called here: takes an operation, calls, and waits if need be.
+  // What most calls are, answered when the function returns, costs two turns of the lock and no
+  // memory. `results` as for Desk::run.
+  template <class Call>
+  Status run_here(const std::shared_ptr<Life>& port, Wants wants, Call& function,
+                  OpResults* results, Deadline deadline) {
+    ft_op* const op = begin_here(port, wants, results);
+    if (op == nullptr) return too_many();
+    const std::int32_t returned = function(op);
+    Status status;
+    if (answered_here(op, returned, results, status)) return status;
+    end_call(op, port, returned, [&] { return Function(std::move(function)); });
+    return collect(op, results, deadline);
+  }
+  // Waits, hands over the results, and lets go.
+  Status collect(ft_op* op, OpResults* results, Deadline deadline);
+  static Status too_many();
   // Waits for the answer, or abandons it at `deadline`.
-  Status wait(ft_op* op, std::optional<std::chrono::steady_clock::time_point> deadline);
+  Status wait(ft_op* op, Deadline deadline);
   void let_go(ft_op* op);
 
   // Nobody waits for the operations of `port` (of all ports when null) that are pending, any more;
@@ -94,11 +121,18 @@ class OpTable : public std::enable_shared_from_this<OpTable> {
   Outcome give(ft_op* op, Wants wants, Store&& store) {
     const Lock lock(mutex_);
     FT_CHECK(may_give(op, wants));
+    op->results.given = true;
     return store(op->results);
   }
 
  private:
   using Lock = std::unique_lock<std::mutex>;
+  ft_op* take_locked(const std::shared_ptr<Life>& port, Wants wants);
+  ft_op* begin_here(const std::shared_ptr<Life>& port, Wants wants, OpResults* results);
+  bool answered_here(ft_op* op, std::int32_t returned, OpResults* results, Status& status);
+  // `keep` makes what holds, while the operation is pending, what the function was given.
+  void end_call(ft_op* op, const std::shared_ptr<Life>& port, std::int32_t returned,
+                const std::function<Function()>& keep);
   Outcome may_give(const ft_op* op, Wants wants) const;
   void answer(Lock& lock, ft_op* op, std::int32_t status);
   void abandon(Lock& lock, ft_op* op);

@@ -57,8 +57,7 @@ std::unique_ptr<Arbiter> make_arbiter(const ft_arbiter_port& port, std::shared_p
                                       Nanos patience);
 std::unique_ptr<Fence> make_fence(const ft_fence_port& port, std::shared_ptr<Life> life);
 // How `make` is called for a guest like `primary`.
-Desk::Function bind_make(const ft_standby_port& port, std::shared_ptr<Life> life,
-                         const GuestInfo& primary);
+Desk::Function bind_make(const ft_standby_port& port, const Life& life, const GuestInfo& primary);
 // A Log whose lines go to the host; `life` may be null: nowhere.
 std::unique_ptr<Log> make_log(const ft_log_sink& sink, std::shared_ptr<Life> life);
 

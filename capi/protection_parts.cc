@@ -108,8 +108,8 @@ Result<std::unique_ptr<Transport>> dial_port(const Kept<ft_dial_port>& kept, con
   OpResults results;
   FT_TRY(kept.life->desk()->run(
       kept.life, Wants::connection,
-      [life = kept.life, dial = kept.port.dial, another_way](ft_op* op) {
-        return dial(life->user(), op, another_way ? 1 : 0);
+      [user = kept.life->user(), dial = kept.port.dial, another_way](ft_op* op) {
+        return dial(user, op, another_way ? 1 : 0);
       },
       &results));
   if (!results.connection)
@@ -123,8 +123,8 @@ Result<std::unique_ptr<Transport>> dial_port(const Kept<ft_dial_port>& kept, con
 
 Result<Replica> make_standby_port(const Kept<ft_standby_port>& kept, const GuestInfo& primary) {
   OpResults results;
-  FT_TRY(kept.life->desk()->run(kept.life, Wants::replica, bind_make(kept.port, kept.life, primary),
-                                &results));
+  FT_TRY(kept.life->desk()->run(kept.life, Wants::replica,
+                                bind_make(kept.port, *kept.life, primary), &results));
   if (!results.replica)
     return failure(Code::invalid, "standby: the port says that it succeeded, and gave no guest");
   return std::move(*results.replica);

@@ -19,9 +19,9 @@ class PortTransport final : public Transport {
     if (life_->closed()) return closed_here();
     auto bytes = std::make_shared<std::vector<std::byte>>();
     for (const auto& piece : pieces) bytes->insert(bytes->end(), piece.begin(), piece.end());
-    auto function = [life = life_, send = port_.send, bytes](ft_op* op) {
+    auto function = [user = life_->user(), send = port_.send, bytes](ft_op* op) {
       const ft_bytes all{bytes->data(), bytes->size()};
-      return send(life->user(), op, &all, 1);
+      return send(user, op, &all, 1);
     };
     return lost(life_->desk()->run(life_, Wants::nothing, std::move(function)), "send");
   }
@@ -30,9 +30,8 @@ class PortTransport final : public Transport {
     if (life_->closed()) return failure(closed_here());
     OpResults results;
     results.bytes_max = buffer.size();
-    auto function = [life = life_, receive = port_.receive, capacity = buffer.size()](ft_op* op) {
-      return receive(life->user(), op, capacity);
-    };
+    auto function = [user = life_->user(), receive = port_.receive,
+                     capacity = buffer.size()](ft_op* op) { return receive(user, op, capacity); };
     FT_TRY(lost(life_->desk()->run(life_, Wants::bytes, std::move(function), &results), "receive"));
     if (results.bytes.empty())
       return failure(Code::invalid, "transport.receive: the port handed over no bytes");
