@@ -183,6 +183,25 @@ std::int32_t ft_session_set_standby(ft_session* session, const ft_standby_port* 
                    });
 }
 
+std::int32_t ft_session_set_command(ft_session* session, const char* const* arguments,
+                                    ft_error* error) {
+  return with(session, "set_command", error, [&](Protection& protection) -> Outcome {
+    if (arguments == nullptr || arguments[0] == nullptr)
+      return {FT_E_INVALID, "the command line is empty", "give QEMU's own, ended by a null"};
+    std::vector<std::string> command;
+    for (; *arguments != nullptr; ++arguments) command.emplace_back(*arguments);
+    return protection.set_command(std::move(command));
+  });
+}
+
+std::int32_t ft_session_set_qmp(ft_session* session, const ft_qmp_port* qmp, ft_error* error) {
+  return with_port(session, qmp, "set_qmp", error,
+                   [](Protection& protection, auto& given) -> Outcome {
+                     FT_CHECK(check_qmp(given));
+                     return protection.set_qmp(given);
+                   });
+}
+
 std::int32_t ft_session_set_dial(ft_session* session, const ft_dial_port* dial, ft_error* error) {
   return with_port(session, dial, "set_dial", error,
                    [](Protection& protection, auto& given) -> Outcome {
@@ -318,6 +337,14 @@ std::int32_t ft_session_guest_event(ft_session* session, std::int32_t kind, cons
   });
 }
 
+std::int32_t ft_session_qmp_event(ft_session* session, const char* event, ft_error* error) {
+  return with(session, "qmp_event", error, [&](Protection& protection) -> Outcome {
+    if (event == nullptr) return {FT_E_INVALID, "the event is null"};
+    if (protection.news().qmp(event)) return {};
+    return {FT_E_STATE, "the session has no QEMU by a QMP port at the moment"};
+  });
+}
+
 std::int32_t ft_session_guest_clock_lag(ft_session* session, std::uint64_t lag_ns,
                                         ft_error* error) {
   return with(session, "guest_clock_lag", error, [&](Protection& protection) -> Outcome {
@@ -392,6 +419,23 @@ std::int32_t ft_session_interrupt(ft_session* session) {
 }
 
 // --- looking ------------------------------------------------------------------------------------
+
+std::int32_t ft_session_guest_place(ft_session* session, ft_guest_place* into, ft_error* error) {
+  return with(session, "guest_place", error, [&](Protection& protection) -> Outcome {
+    FT_CHECK(check_out(into));
+    const auto place = protection.place();
+    if (!place)
+      return {FT_E_NOT_FOUND, "the session has no guest of libft's own, or not yet",
+              "ask when protect is done, or a backup is in sync"};
+    ft_guest_place full{};
+    full.struct_size = sizeof full;
+    full.pid = place->pid;
+    copy_text(full.qmp, place->qmp);
+    copy_text(full.domain, place->domain);
+    give_struct(full, *into);
+    return {};
+  });
+}
 
 std::int32_t ft_session_state(ft_session* session, ft_state* into, ft_error* error) {
   return with(session, "state", error, [&](Protection& protection) -> Outcome {

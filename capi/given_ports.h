@@ -33,6 +33,12 @@ inline Outcome check_transport(Given<ft_transport_port>& given) {
   return needed("transport", {{"send", p.send != nullptr}, {"receive", p.receive != nullptr}});
 }
 
+inline Outcome check_qmp(Given<ft_qmp_port>& given) {
+  const auto& p = given.port;
+  FT_CHECK(given.take("qmp", FT_PORT_ANY_THREAD));
+  return needed("qmp", {{"execute", p.execute != nullptr}});
+}
+
 inline Outcome check_dial(Given<ft_dial_port>& given) {
   const auto& p = given.port;
   FT_CHECK(given.take("dial", FT_PORT_ANY_THREAD));

@@ -40,7 +40,10 @@
  *            none of its own while it calls you, but for a log sink on any thread.
  * REENTRANCY. Inside a callback the driver's functions of the same session give FT_E_STATE.
  * FORK.      A child of fork owns none of it: every function gives FT_E_FORKED there and does
- *            nothing; exec closes all descriptors. libft itself forks for `exec:` fences only.
+ *            nothing; exec closes all descriptors. libft itself starts processes for `exec:` fences
+ *            and for QEMU guests that it is to start or to stand by for. It watches them by
+ *            descriptors of its own, not by SIGCHLD; one that outlives its session is the host's
+ *            child, and its end the host's to collect.
  * MISUSE.    A null or foreign handle gives FT_E_HANDLE, a call out of place FT_E_STATE. A handle
  *            that was freed is not recognised: that is undefined, as with free().
  * STRUCTS.   struct_size first, set to sizeof by the caller: that is how old and new binaries meet.
@@ -136,6 +139,11 @@ typedef struct ft_settings {
   uint64_t arbiter_timeout_us;
   uint64_t heartbeat_interval_us;
   uint64_t stuck_after_us;
+  const char *tap;
+  const char *state_dir;
+  uint64_t held_bytes_max; /* 0: the default. */
+  uint32_t resume;
+  uint32_t reserved;
 } ft_settings;
 
 enum ft_option_type { FT_OPTION_TEXT = 0, FT_OPTION_FLAG = 1, FT_OPTION_NUMBER = 2 };
@@ -183,13 +191,15 @@ FT_API int32_t ft_op_done(ft_op *op, int32_t status);
 FT_API int32_t ft_op_explain(ft_op *op, const char *cause, const char *remedy);
 /* 1 when nobody waits for the result any more, else 0; negative for misuse. */
 FT_API int32_t ft_op_is_cancelled(ft_op *op);
-/* Results; each for the operations that ask for it, else FT_E_STATE. Several calls add up. Pages
- * in ascending order, many runs in one call, are the fastest. */
-FT_API int32_t ft_op_add_pages(ft_op *op, uint64_t first, uint64_t count);
+/* Pages in a row. */
 typedef struct ft_page_run {
   uint64_t first;
   uint64_t count;
 } ft_page_run;
+
+/* Results; each for the operations that ask for it, else FT_E_STATE. Several calls add up. Pages
+ * in ascending order, many runs in one call, are the fastest. */
+FT_API int32_t ft_op_add_pages(ft_op *op, uint64_t first, uint64_t count);
 FT_API int32_t ft_op_add_page_runs(ft_op *op, const ft_page_run *runs, uint64_t count);
 FT_API int32_t ft_op_append(ft_op *op, const void *bytes, uint64_t count);
 
@@ -284,13 +294,14 @@ typedef struct ft_gate_port {
   void (*statistics)(void *user, ft_gate_statistics *into); /* Asked after other functions. */
 } ft_gate_port;
 
-/* One connection to the peer: an ordered stream of bytes. With FT_PORT_ANY_THREAD one thread sends
- * while another receives, and close may come from a third. Required: send, receive. */
+/* A piece of what is sent. */
 typedef struct ft_bytes {
   const void *data;
   uint64_t count;
 } ft_bytes;
 
+/* One connection to the peer: an ordered stream of bytes. With FT_PORT_ANY_THREAD one thread sends
+ * while another receives, and close may come from a third. Required: send, receive. */
 typedef struct ft_transport_port {
   uint32_t struct_size;
   uint32_t flags;
@@ -307,6 +318,22 @@ typedef struct ft_transport_port {
   int32_t (*receive)(void *user, ft_op *op, uint64_t capacity);
   void (*close)(void *user); /* Makes pending operations end. May come twice. Default: nothing. */
 } ft_transport_port;
+
+/* QMP through the toolstack's own connection to a QEMU that runs, for the option guest
+ * "qemu:pid=NUMBER" without qmp: QEMU serves one client at a time on a monitor. With
+ * FT_PORT_ANY_THREAD: the session's thread, and the one that starts. Required: execute. */
+typedef struct ft_qmp_port {
+  uint32_t struct_size;
+  uint32_t flags;
+  void *user;
+  void (*free)(void *user);
+  void (*cancel)(void *user, ft_op *op);
+  /* Sends one command, a JSON object in one line, after those that were given before. The reply as
+   * QEMU gave it, {"return": ...} or {"error": ...}, is handed over by ft_op_append; several
+   * commands may be under way, and each reply belongs to its operation. `fd`, unless -1, travels
+   * with the command (SCM_RIGHTS; getfd, add-fd) and stays libft's. */
+  int32_t (*execute)(void *user, ft_op *op, const char *command, int32_t fd);
+} ft_qmp_port;
 
 /* Makes connections to whoever may be the primary now, and on a backup the standby guest. */
 typedef struct ft_dial_port {
@@ -456,12 +483,19 @@ typedef struct ft_session ft_session;
 /* Copies the options. */
 FT_API int32_t ft_session_new(const ft_options *options, ft_session **session, ft_error *error);
 
-/* Parts; before protect or stand_by. Setting one again replaces it. */
+/* Parts; before protect or stand_by. Setting one again replaces it. Guests of libft's own, named by
+ * the option `guest`, bring their gate; on a backup they are made without a standby port. They are
+ * opened when the session has started: what is wrong with them is told by the completion. */
 FT_API int32_t ft_session_set_guest(ft_session *session, const ft_guest_info *info,
                                     const ft_guest_port *guest, ft_error *error);
 FT_API int32_t ft_session_set_gate(ft_session *session, const ft_gate_port *gate, ft_error *error);
 FT_API int32_t ft_session_set_standby(ft_session *session, const ft_standby_port *standby,
                                       ft_error *error);
+/* Instead of the option `guest`: the command line of a QEMU, as its owner would start it, ended by a
+ * null; it is completed by what protection needs, and started with the terminal of this process. */
+FT_API int32_t ft_session_set_command(ft_session *session, const char *const *arguments,
+                                      ft_error *error);
+FT_API int32_t ft_session_set_qmp(ft_session *session, const ft_qmp_port *qmp, ft_error *error);
 FT_API int32_t ft_session_set_dial(ft_session *session, const ft_dial_port *dial, ft_error *error);
 FT_API int32_t ft_session_set_arbiter(ft_session *session, const ft_arbiter_port *arbiter,
                                       ft_error *error);
@@ -486,7 +520,8 @@ FT_API int32_t ft_session_stand_by(ft_session *session, const ft_completion *don
 /* Primary: moves the guest to the backup. Done: the move has begun. */
 FT_API int32_t ft_session_switch_over(ft_session *session, const ft_completion *done,
                                       ft_error *error);
-/* Backup: takes over now; the arbiter still decides. Done: the attempt has begun. */
+/* Backup: takes over now; the arbiter still decides, and one that waits for a person ("manual:")
+ * takes this for the person's word. Done: the attempt has begun. */
 FT_API int32_t ft_session_fail_over(ft_session *session, const ft_completion *done,
                                     ft_error *error);
 /* Primary: runs on alone, output open. */
@@ -523,6 +558,9 @@ enum ft_guest_event {
 };
 FT_API int32_t ft_session_guest_event(ft_session *session, int32_t kind, const char *detail,
                                       ft_error *error);
+/* An event, as QEMU gave it on the connection of the QMP port: each before the replies that followed
+ * it there, so that libft knows whose stop a STOP was. */
+FT_API int32_t ft_session_qmp_event(ft_session *session, const char *event, ft_error *error);
 /* How far the guest's clock is behind real time, as far as pausing it caused that. */
 FT_API int32_t ft_session_guest_clock_lag(ft_session *session, uint64_t lag_ns, ft_error *error);
 /* The gate's held output went from none to some since the last seal. */
@@ -599,6 +637,16 @@ typedef struct ft_statistics {
       packets_in;
 } ft_statistics;
 
+/* Where a guest of libft's own is: what a toolstack keeps, to attach to it again after a restart. */
+typedef struct ft_guest_place {
+  uint32_t struct_size;
+  int32_t pid;      /* Of a QEMU; 0: the guest is no process of its own. */
+  char qmp[112];    /* Its monitor, libft's alone: "qemu:pid=PID,qmp=PATH" attaches again. */
+  char domain[64];  /* Of Xen: "NUMBER/UUID". */
+} ft_guest_place;
+
+/* FT_E_NOT_FOUND: there is none, or not yet. */
+FT_API int32_t ft_session_guest_place(ft_session *session, ft_guest_place *into, ft_error *error);
 FT_API int32_t ft_session_state(ft_session *session, ft_state *into, ft_error *error);
 FT_API int32_t ft_session_statistics(ft_session *session, ft_statistics *into, ft_error *error);
 /* All of both as one line of JSON; as ft_options_get stores it. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// In libft.so these definitions stand in for those of src/transport/tls.cc and
-// src/failover/etcd_open.cc, which are linked into the modules instead.
+// In libft.so these definitions stand in for those of src/transport/tls.cc,
+// src/failover/etcd_open.cc and src/output/plug_gate.cc, which are linked into the modules instead.
 #include "modules.h"
 
 #include <dlfcn.h>
@@ -9,17 +9,10 @@
 #include <string>
 #include <string_view>
 
+#include "folder.h"
+
 namespace libft::capi {
 namespace {
-
-// The folder that libft.so was loaded from.
-std::string own_folder() {
-  Dl_info info{};
-  if (::dladdr(reinterpret_cast<const void*>(&own_folder), &info) == 0) return ".";
-  const std::string file = info.dli_fname;
-  const auto slash = file.rfind('/');
-  return slash == std::string::npos ? "." : file.substr(0, slash);
-}
 
 // Installed in libft/ beside the library, or in a build folder. It stays in the process for good.
 Result<void*> open_file(const std::string& name) {
@@ -54,6 +47,11 @@ Result<Function> open_module(const std::string& name, const char* entry) {
 }  // namespace libft::capi
 
 namespace libft {
+
+Result<std::unique_ptr<OutputGate>> output::open_plug_gate(PlugGateOptions options, Log& log) {
+  FT_ASSIGN(const auto open, capi::open_module<capi::OpenPlug>("libft-plug.so", capi::kPlugEntry));
+  return open(std::move(options), log);
+}
 
 Result<std::unique_ptr<transport::TlsTransport>> transport::wrap_tls(
     std::unique_ptr<Transport> inner, TlsRole role, const Key& key, const TlsOptions& options) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "failover/etcd_open.h"
+#include "output/plug_gate.h"
 #include "transport/tls.h"
 
 namespace libft::capi {
@@ -15,9 +16,11 @@ struct Module {
   Function function;
 };
 
+using OpenPlug = decltype(&output::open_plug_gate);
 using WrapTls = decltype(&transport::wrap_tls);
 using OpenEtcd = decltype(&failover::open_etcd);
 
+constexpr char kPlugEntry[] = "libft_plug_module";
 constexpr char kTlsEntry[] = "libft_tls_module";
 constexpr char kEtcdEntry[] = "libft_etcd_module";
 

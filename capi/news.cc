@@ -19,11 +19,17 @@ void News::listen_detector(const void* who, std::uint64_t token,
   detector_ = {who, token, std::move(sink)};
 }
 
+void News::listen_qmp(const void* who, std::function<void(std::string_view)> sink) {
+  const std::scoped_lock lock(mutex_);
+  qmp_ = {who, 0, std::move(sink)};
+}
+
 // Once this returned no sink of `who` runs.
 void News::forget(const void* who) {
   const std::scoped_lock lock(mutex_);
   if (guest_.who == who) guest_ = {};
   if (gate_.who == who) gate_ = {};
+  if (qmp_.who == who) qmp_ = {};
   if (detector_.who == who) detector_ = {};
 }
 
@@ -37,6 +43,12 @@ bool News::output_waiting() {
   const std::scoped_lock lock(mutex_);
   if (gate_.sink) gate_.sink();
   return gate_.sink != nullptr;
+}
+
+bool News::qmp(std::string_view event) {
+  const std::scoped_lock lock(mutex_);
+  if (qmp_.sink) qmp_.sink(event);
+  return qmp_.sink != nullptr;
 }
 
 bool News::heartbeat(std::uint64_t token, DetectorEvent event) {

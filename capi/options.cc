@@ -30,7 +30,9 @@ constexpr std::uint64_t kMost = ~0ull;
 constexpr OptionRow kRows[] = {
     FT_TEXT(name, "", "the guest's name, the same on both hosts: 1 to 64 of [A-Za-z0-9._-]"),
     FT_TEXT(host, "", "this host's name; empty: what the system says"),
-    FT_TEXT(guest, "", "a guest of libft's own: memory:mib=64,pages=50; empty: a port"),
+    FT_TEXT(guest, "",
+            "a guest of libft's own: qemu:FILE.json, qemu:pid=NUMBER,qmp=PATH, xen:NAME or "
+            "memory:mib=64,pages=50; empty: a port"),
     FT_TEXT(arbiter, "", "file:/DIR, etcd:http://HOST:2379 or manual:/DIR; empty: a port"),
     FT_TEXT(fence, "none", "none, or exec:/PROGRAM"),
     FT_TEXT(listen, "", "where backups connect: tcp:HOST:PORT or unix:/PATH; empty: offer them"),
@@ -42,9 +44,12 @@ constexpr OptionRow kRows[] = {
     FT_TEXT(earlier, "",
             "protect: the incarnation of this host whose guest was re-attached to; its record is "
             "won by a swap"),
+    FT_TEXT(tap, "", "guests of libft's own: a TAP device for each NIC, separated by commas"),
+    FT_TEXT(state_dir, "/run/libft", "guests of libft's own: a folder for their sockets and logs"),
     FT_FLAG(insecure, "0", "permit a peer on another host without a key: anybody may be it"),
     FT_FLAG(adaptive, "1", "0: a checkpoint every `interval_us`, whatever the guest does"),
     FT_FLAG(automatic_failover, "1", "0: only ft_session_switch_over and ft_session_fail_over"),
+    FT_FLAG(resume, "0", "qemu: a guest that stands still when libft comes is to run"),
     FT_FLAG(redeliver_input, "1", "after a fail-over, deliver what came in since that epoch"),
     FT_NUMBER(inflight_max, "epochs", "2", 1, 64, "captured and not yet acknowledged"),
     FT_NUMBER(sync_rounds_max, "rounds", "12", 1, 1000,
@@ -59,6 +64,8 @@ constexpr OptionRow kRows[] = {
               "longest time between two checkpoints of an idle guest"),
     FT_NUMBER(staging_bytes, "bytes", "67108864", 4096, kMost,
               "memory ready for the pages of an epoch, for each in flight and one more"),
+    FT_NUMBER(held_bytes_max, "bytes", "67108864", 4096, kMost,
+              "of output that a gate of libft's own holds"),
     FT_NUMBER(reference_bytes_max, "bytes", "18446744073709551615", 0, kMost,
               "of the image that pages are delta-coded against; the default: the whole guest"),
     FT_NUMBER(sync_pages_left, "pages", "2000", 0, kMost,
@@ -187,7 +194,10 @@ Outcome Options::set_all(const ft_settings& settings) {
     const char* text = row.type == FT_OPTION_TEXT ? text_at(settings, row) : nullptr;
     const std::string value = row.type == FT_OPTION_TEXT ? (text == nullptr ? row.initial : text)
                                                          : std::to_string(number_at(settings, row));
-    FT_CHECK(changed.set_row(row, value));
+    // Appended fields are zero where their caller has nothing to say.
+    const bool unsaid = row.offset >= kSettingsBytesMin && row.type == FT_OPTION_NUMBER &&
+                        number_at(settings, row) == 0;
+    FT_CHECK(changed.set_row(row, unsaid ? row.initial : value));
   }
   *this = changed;
   return {};

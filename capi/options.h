@@ -12,7 +12,7 @@
 
 namespace libft::capi {
 
-constexpr std::size_t kTexts = 10;
+constexpr std::size_t kTexts = 12;
 
 struct OptionRow {
   const char* name;

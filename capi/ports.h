@@ -11,6 +11,7 @@
 
 #include "desk.h"
 #include "libft/session.h"
+#include "qemu/relayed_qmp.h"
 
 namespace libft::capi {
 
@@ -22,10 +23,12 @@ class News {
   void listen_gate(const void* who, std::function<void()> sink);
   void listen_detector(const void* who, std::uint64_t token,
                        std::function<void(DetectorEvent)> sink);
+  void listen_qmp(const void* who, std::function<void(std::string_view)> sink);
   void forget(const void* who);
 
   bool guest(GuestEvent event);
   bool output_waiting();
+  bool qmp(std::string_view event);
   bool heartbeat(std::uint64_t token, DetectorEvent event);
 
   std::atomic<std::int64_t> clock_lag_ns{0};
@@ -40,6 +43,7 @@ class News {
   std::mutex mutex_;
   Listener<std::function<void(GuestEvent)>> guest_;
   Listener<std::function<void()>> gate_;
+  Listener<std::function<void(std::string_view)>> qmp_;
   Listener<std::function<void(DetectorEvent)>> detector_;
 };
 
@@ -53,6 +57,7 @@ std::unique_ptr<Transport> make_transport(const ft_transport_port& port,
 std::unique_ptr<Detector> make_detector(const ft_detector_port& port, std::shared_ptr<Life> life,
                                         std::uint64_t token,
                                         std::optional<std::uint16_t> dial_port);
+std::shared_ptr<qemu::QmpRelay> make_qmp(const ft_qmp_port& port, std::shared_ptr<Life> life);
 std::unique_ptr<Arbiter> make_arbiter(const ft_arbiter_port& port, std::shared_ptr<Life> life,
                                       Nanos patience);
 std::unique_ptr<Fence> make_fence(const ft_fence_port& port, std::shared_ptr<Life> life);

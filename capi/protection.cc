@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "failover/open_arbiter.h"
 #include "os/thread.h"
 
 namespace libft::capi {
@@ -101,6 +102,7 @@ Outcome Protection::start(Role role, Given<ft_completion>& done) {
 
 // On the starting thread, which waits for the arbiter and for ports.
 Status Protection::begin(Role role, SessionParts parts) {
+  if (role == Role::primary) FT_TRY(open_own_guest());
   if (auto wired = wire_heartbeats(parts); !wired.ok())
     return to_status(wired.code, wired.cause, wired.remedy);
   if (auto wired = wire_backup(parts); !wired.ok())
@@ -161,6 +163,9 @@ void Protection::complete(std::uint64_t id, const Outcome& outcome, const std::s
 Outcome Protection::wish(Session::Wish wish, const char* phase, Given<ft_completion>& done) {
   const std::scoped_lock lock(mutex_);
   if (phase_ != Phase::running) return not_now("wait until protect or stand_by is done");
+  // Who makes such a wish is the person that a manual arbiter waits for.
+  if (wish == Session::Wish::fail_over || wish == Session::Wish::unprotect)
+    FT_CHECK(failover::permit(arbiter_spec_, guest_, session_->status()));
   const auto id = note_wish(phase, done);
   session_->post(wish, [this, id](const Result<std::string>& result) {
     const Outcome outcome = result ? Outcome() : Outcome(result.error());
@@ -340,6 +345,7 @@ void Protection::tear_down() {
   hub_.reset();
   listener_.reset();
   replica_ = {};
+  qmp_.reset();
   arbiter_.reset();
   fence_.reset();
   const std::scoped_lock lock(mutex_);

@@ -19,6 +19,7 @@
 #include "os/mmap_arena.h"
 #include "os/real_clock.h"
 #include "os/thread_pool.h"
+#include "own_guests.h"
 #include "ports.h"
 
 namespace libft::capi {
@@ -43,6 +44,8 @@ class Protection {
   Outcome set_guest(GuestInfo info, Given<ft_guest_port>& guest);
   Outcome set_gate(Given<ft_gate_port>& gate);
   Outcome set_standby(Given<ft_standby_port>& standby);
+  Outcome set_command(std::vector<std::string> command);
+  Outcome set_qmp(Given<ft_qmp_port>& qmp);
   Outcome set_dial(Given<ft_dial_port>& dial);
   Outcome set_arbiter(Given<ft_arbiter_port>& arbiter);
   Outcome set_detector(Given<ft_detector_port>& detector);
@@ -69,6 +72,7 @@ class Protection {
   News& news() const { return *desk_->news(); }
   const ReleaseGuard& guard() const { return *guard_; }
   const Options& options() const { return options_; }
+  std::optional<OwnGuests::Place> place() const;
   // What a session says, before it, while it is there, and after it.
   SessionStatus status(std::int32_t& role) const;
   Outcome secure(int in, int out, const char* description, std::int32_t trust,
@@ -88,7 +92,8 @@ class Protection {
   Outcome open_parts(Role role);
   Outcome wire_backup(SessionParts& parts);
   Outcome wire_heartbeats(SessionParts& parts);
-  Outcome open_built_in_guest();
+  Outcome check_own_guest();
+  Status open_own_guest();
   Outcome open_listener();
   Status begin(Role role, SessionParts parts);
   void tear_down();
@@ -113,7 +118,11 @@ class Protection {
   // Parts, until the session has them.
   std::unique_ptr<Log> log_;
   Replica replica_;
+  std::vector<std::string> command_;
+  std::shared_ptr<qemu::QmpRelay> qmp_;
+  std::unique_ptr<OwnGuests> own_;
   std::unique_ptr<Arbiter> arbiter_;
+  std::string arbiter_spec_;  // Empty: a port.
   std::unique_ptr<Fence> fence_;
   std::shared_ptr<Kept<ft_standby_port>> standby_;
   std::shared_ptr<Kept<ft_dial_port>> dial_;

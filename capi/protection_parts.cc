@@ -3,15 +3,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <climits>
 
 #include "failover/command_fence.h"
 #include "failover/open_arbiter.h"
-#include "guest/memory/busy_guest.h"
-#include "output/memory_gate.h"
 #include "protection.h"
 #include "session/dialler.h"
+#include "split.h"
 #include "transport/fd_stream.h"
 #include "transport/tls.h"
 #include "transport/transports.h"
@@ -20,18 +18,6 @@ namespace libft::capi {
 namespace {
 
 constexpr Nanos kIoTimeout = std::chrono::seconds{10};
-constexpr std::string_view kMemory = "memory:";
-
-std::vector<std::string> split(std::string_view text) {
-  std::vector<std::string> parts;
-  while (!text.empty()) {
-    const auto end = std::min(text.find(','), text.size());
-    if (end != 0) parts.emplace_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return parts;
-}
-
 std::string host_name(const ft_settings& settings) {
   if (settings.host[0] != 0) return settings.host;
   char name[HOST_NAME_MAX + 1] = {};
@@ -53,36 +39,6 @@ Outcome check_address(const ft_settings& settings, const std::string& address) {
   if (session::stays_on_this_host(session::with_scheme(address))) return {};
   return {FT_E_REFUSED, fmt::format("{} is not on this host, and there is no key", address),
           "set key_file on both hosts; insecure goes without"};
-}
-
-Result<std::uint64_t> number_in(const std::string& spec, const std::string& key,
-                                std::uint64_t usual) {
-  for (const std::string& part : split(spec.substr(kMemory.size()))) {
-    if (!part.starts_with(key + "=")) continue;
-    const char* begin = part.data() + key.size() + 1;
-    std::uint64_t number = 0;
-    const auto [end, error] = std::from_chars(begin, part.data() + part.size(), number);
-    if (error == std::errc() && end == part.data() + part.size() && number <= 1u << 20)
-      return number;
-    return failure(Code::invalid, fmt::format("guest {}: {} is no number from 0 to 1048576; "
-                                              "remedy: memory:mib=64,pages=50",
-                                              spec, key));
-  }
-  return usual;
-}
-
-Result<Replica> with_gate(std::unique_ptr<guest::MemoryGuest> guest, std::uint64_t pages) {
-  FT_ASSIGN(auto gate, output::MemoryGate::create({}, [](std::span<const std::byte>) {}));
-  return Replica{std::move(gate), guest::make_busy(std::move(guest), pages), nullptr};
-}
-
-Result<Replica> memory_standby(const GuestInfo& primary) {
-  if (primary.driver != "memory")
-    return failure(Code::unsupported,
-                   fmt::format("the primary's guest is of driver \"{}\"; remedy: give the backup a "
-                               "standby port that makes such a guest",
-                               primary.driver));
-  return with_gate(guest::make_memory_standby(primary.pages()), 50);
 }
 
 // A connection of the host's, which TLS makes safe when the host does not vouch for it.
@@ -172,6 +128,21 @@ Outcome Protection::set_standby(Given<ft_standby_port>& standby) {
   return {};
 }
 
+Outcome Protection::set_command(std::vector<std::string> command) {
+  const std::scoped_lock lock(mutex_);
+  FT_CHECK(fresh());
+  command_ = std::move(command);
+  return {};
+}
+
+Outcome Protection::set_qmp(Given<ft_qmp_port>& qmp) {
+  const std::scoped_lock lock(mutex_);
+  FT_CHECK(fresh());
+  const auto port = qmp.port;
+  qmp_ = make_qmp(port, qmp.adopt(desk_));
+  return {};
+}
+
 Outcome Protection::set_dial(Given<ft_dial_port>& dial) {
   const std::scoped_lock lock(mutex_);
   FT_CHECK(fresh());
@@ -237,8 +208,9 @@ Outcome Protection::missing(Role role) const {
   };
   need(arbiter_ != nullptr || s.arbiter[0] != 0, "an arbiter (the option, or a port)");
   if (role == Role::primary) {
-    need(replica_.guest != nullptr, "a guest (the option, or a port)");
-    need(replica_.gate != nullptr, "a gate (a port)");
+    const bool own = s.guest[0] != 0 || !command_.empty();
+    need(replica_.guest != nullptr || own, "a guest (the option, or a port)");
+    need(replica_.gate != nullptr || (own && !replica_.guest), "a gate (a port)");
   } else {
     need(dial_ != nullptr || s.peer[0] != 0,
          "a way to the primary (the option peer, or a dial port)");
@@ -247,18 +219,28 @@ Outcome Protection::missing(Role role) const {
   return {FT_E_INVALID, "there is something missing: " + lacking, "set it before"};
 }
 
-Outcome Protection::open_built_in_guest() {
+// What can be said of it before it is opened.
+Outcome Protection::check_own_guest() {
   const std::string spec = options_.settings().guest;
-  if (spec.empty() || replica_.guest) return {};
-  if (!spec.starts_with(kMemory))
-    return {FT_E_UNSUPPORTED, fmt::format("guest {}: libft has no such driver here", spec),
-            "use memory:mib=64,pages=50, or a guest port"};
-  FT_GET(const std::uint64_t mib, number_in(spec, "mib", 64));
-  FT_GET(const std::uint64_t pages, number_in(spec, "pages", 50));
-  if (mib == 0) return {FT_E_INVALID, fmt::format("guest {}: it has no memory", spec)};
-  FT_GET(auto replica, with_gate(guest::make_memory_guest(mib * 256, 1), pages));
+  if ((spec.empty() && command_.empty()) || replica_.guest) return {};
+  if (replica_.gate)
+    return {FT_E_INVALID, "a guest of libft's own brings its gate, and one was set",
+            "leave the gate out, or give a guest port too"};
+  return command_.empty() ? OwnGuests::check(spec) : Outcome();
+}
+
+// On the starting thread: QEMU takes its time, and a QMP port asks the host.
+Status Protection::open_own_guest() {
+  const std::string spec = options_.settings().guest;
+  if ((spec.empty() && command_.empty()) || replica_.guest) return {};
+  FT_ASSIGN(auto replica, own_->open(spec, command_, qmp_));
   replica_ = std::move(replica);
   return {};
+}
+
+std::optional<OwnGuests::Place> Protection::place() const {
+  const std::scoped_lock lock(mutex_);
+  return own_ ? own_->place() : std::nullopt;
 }
 
 Outcome Protection::open_listener() {
@@ -276,9 +258,11 @@ Outcome Protection::open_listener() {
 Outcome Protection::open_parts(Role role) {
   const ft_settings& s = options_.settings();
   for (const std::string& peer : split(s.peer)) FT_CHECK(check_address(s, peer));
-  if (role == Role::primary) FT_CHECK(open_built_in_guest());
+  if (role == Role::primary) FT_CHECK(check_own_guest());
   FT_CHECK(missing(role));
+  own_ = std::make_unique<OwnGuests>(options_, guest_, guard_, *log_);
   if (!arbiter_) {
+    arbiter_spec_ = s.arbiter;
     FT_GET(arbiter_, failover::open_arbiter(s.arbiter));
   }
   if (!fence_) {
@@ -334,8 +318,8 @@ Outcome Protection::wire_backup(SessionParts& parts) {
         return dialler->heartbeats(token, port);
       };
   }
-  parts.make_standby = [kept = standby_](const GuestInfo& primary) {
-    return kept ? make_standby_port(*kept, primary) : memory_standby(primary);
+  parts.make_standby = [this, kept = standby_](const GuestInfo& primary) {
+    return kept ? make_standby_port(*kept, primary) : own_->standby(primary);
   };
   return {};
 }

@@ -13,7 +13,7 @@
 namespace libft::capi {
 
 // Of the first release, which every caller has: nothing smaller is taken.
-constexpr std::uint32_t kSettingsBytesMin = sizeof(ft_settings);
+constexpr std::uint32_t kSettingsBytesMin = offsetof(ft_settings, tap);
 
 // Copies what a caller gave. `into` is zero where the caller's struct ends; its struct_size is the
 // caller's.

@@ -13,7 +13,11 @@ function(libft_install)
   install(TARGETS ft EXPORT libft-targets
     LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library NAMELINK_COMPONENT dev
     INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-  install(TARGETS ft_module_tls ft_module_etcd
+  set(modules ft_module_tls ft_module_etcd)
+  if(TARGET ft_module_plug)
+    list(APPEND modules ft_module_plug)
+  endif()
+  install(TARGETS ${modules}
     LIBRARY DESTINATION ${LIBFT_MODULE_DIR} COMPONENT library)
   install(FILES capi/libft.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT dev)
 
@@ -31,8 +35,8 @@ function(libft_install)
           DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT dev)
 
   install(TARGETS ftctl RUNTIME COMPONENT tools)
-  # Where ftctl looks for what it preloads into QEMU.
-  install(TARGETS ft_preload LIBRARY DESTINATION ${LIBFT_MODULE_DIR} COMPONENT tools)
+  # Where libft.so and ftctl look for what they preload into QEMU.
+  install(TARGETS ft_preload LIBRARY DESTINATION ${LIBFT_MODULE_DIR} COMPONENT library)
   if(TARGET ft_xen)
     install(TARGETS ft_xen LIBRARY DESTINATION ${LIBFT_MODULE_DIR} COMPONENT xen)
     install(PROGRAMS tools/xen/xen-auto-guard TYPE SBIN COMPONENT xen)
@@ -56,6 +60,7 @@ set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "libft1 (= ${PROJECT_VERSION})")
 set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME libft-tools)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SECTION admin)
+set(CPACK_DEBIAN_TOOLS_PACKAGE_DEPENDS "libft1 (= ${PROJECT_VERSION})")
 set(CPACK_DEBIAN_XEN_PACKAGE_NAME libft-xen)
 set(CPACK_DEBIAN_XEN_PACKAGE_SECTION libs)
 set(CPACK_COMPONENT_LIBRARY_DESCRIPTION

@@ -53,18 +53,24 @@ static void call_session(ft_session *session, int32_t wanted) {
   ft_error error;
   ft_state state;
   ft_statistics statistics;
+  ft_guest_place place;
+  const char *const command[] = {"qemu-system-x86_64", NULL};
   char text[64];
   uint64_t length;
   memset(&error, 0, sizeof error);
   memset(&state, 0, sizeof state);
   memset(&statistics, 0, sizeof statistics);
+  memset(&place, 0, sizeof place);
   error.struct_size = sizeof error;
   state.struct_size = sizeof state;
   statistics.struct_size = sizeof statistics;
+  place.struct_size = sizeof place;
 
   EXPECT(wanted, ft_session_set_guest(session, NULL, NULL, &error));
   EXPECT(wanted, ft_session_set_gate(session, NULL, &error));
   EXPECT(wanted, ft_session_set_standby(session, NULL, &error));
+  EXPECT(wanted, ft_session_set_command(session, command, &error));
+  EXPECT(wanted, ft_session_set_qmp(session, NULL, &error));
   EXPECT(wanted, ft_session_set_dial(session, NULL, &error));
   EXPECT(wanted, ft_session_set_arbiter(session, NULL, &error));
   EXPECT(wanted, ft_session_set_detector(session, NULL, &error));
@@ -83,6 +89,8 @@ static void call_session(ft_session *session, int32_t wanted) {
   EXPECT(wanted, ft_session_offer_fds(session, -1, -1, "x", FT_TRUST_PROVEN, &error));
   EXPECT(wanted, ft_session_offer_transport(session, NULL, &error));
   EXPECT(wanted, ft_session_guest_event(session, FT_GUEST_ENDED, "x", &error));
+  EXPECT(wanted, ft_session_qmp_event(session, "{}", &error));
+  EXPECT(wanted, ft_session_guest_place(session, &place, &error));
   EXPECT(wanted, ft_session_guest_clock_lag(session, 0, &error));
   EXPECT(wanted, ft_session_output_waiting(session, &error));
   EXPECT(wanted, ft_session_may_release(session));
@@ -118,7 +126,10 @@ int main(void) {
   ft_options *options = NULL;
   ft_session *session = NULL;
   ft_option about;
+  ft_guest_place place;
+  const char *const nothing = NULL;
   uint32_t i;
+  memset(&place, 0, sizeof place);
   memset(&error, 0, sizeof error);
   error.struct_size = sizeof error;
   memset(&about, 0, sizeof about);
@@ -148,6 +159,9 @@ int main(void) {
   /* Out of place: nothing was started, and nothing was given. */
   EXPECT(FT_E_INVALID, ft_session_set_guest(session, NULL, NULL, &error));
   EXPECT(FT_E_INVALID, ft_session_set_gate(session, NULL, &error));
+  EXPECT(FT_E_INVALID, ft_session_set_command(session, NULL, &error));
+  EXPECT(FT_E_INVALID, ft_session_set_command(session, &nothing, &error));
+  EXPECT(FT_E_INVALID, ft_session_set_qmp(session, NULL, &error));
   EXPECT(FT_E_INVALID, ft_session_protect(session, NULL, &error));
   EXPECT(FT_E_INVALID, ft_session_stand_by(session, NULL, &error));
   EXPECT(FT_E_STATE, ft_session_switch_over(session, NULL, &error));
@@ -160,6 +174,12 @@ int main(void) {
   EXPECT(FT_E_STATE, ft_session_guest_event(session, FT_GUEST_ENDED, NULL, &error));
   EXPECT(FT_E_INVALID, ft_session_guest_event(session, 99, NULL, &error));
   EXPECT(FT_E_STATE, ft_session_output_waiting(session, &error));
+  EXPECT(FT_E_STATE, ft_session_qmp_event(session, "{}", &error));
+  EXPECT(FT_E_INVALID, ft_session_qmp_event(session, NULL, &error));
+  EXPECT(FT_E_INVALID, ft_session_guest_place(session, NULL, &error));
+  EXPECT(FT_E_INVALID, ft_session_guest_place(session, &place, &error)); /* No struct_size. */
+  place.struct_size = sizeof place;
+  EXPECT(FT_E_NOT_FOUND, ft_session_guest_place(session, &place, &error));
   EXPECT(FT_E_STATE, ft_session_heartbeat(session, 1, FT_HEARTBEAT_ALIVE, 0, 0, NULL, &error));
   EXPECT(FT_E_INVALID, ft_session_heartbeat(session, 1, 99, 0, 0, NULL, &error));
   EXPECT(FT_E_INVALID, ft_session_state(session, NULL, &error));

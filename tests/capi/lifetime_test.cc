@@ -325,3 +325,48 @@ TEST_CASE("settings by struct and by name are the same") {
   CHECK(std::string(text) == "file:/tmp/x");
   ft_options_free(options);
 }
+
+TEST_CASE(
+    "what an operation was given stays until its ft_op_done, also when nobody waits any more") {
+  static ft_op* asked = nullptr;
+  static const char* given = nullptr;
+  asked = nullptr;
+  World world;
+  Host host(world, "a");
+  host.set_common();
+  host.set_guest(true);
+  auto arbiter = arbiter_port(world);
+  arbiter.flags = 0;
+  arbiter.cancel = nullptr;
+  arbiter.create = [](void*, ft_op* op, const char*, const char* record) -> std::int32_t {
+    asked = op;
+    given = record;
+    return FT_PENDING;
+  };
+  REQUIRE(ft_session_set_arbiter(host.session, &arbiter, nullptr) == FT_OK);
+  REQUIRE(ft_session_protect(host.session, host.completion(), nullptr) == FT_OK);
+  REQUIRE(drive(world, {&host}, [] { return asked != nullptr; }));
+  host.die();
+  CHECK(std::string(given).find("\"generation\"") != std::string::npos);
+  CHECK(ft_op_done(asked, FT_OK) == FT_E_CANCELLED);
+  CHECK(world.freed == world.given);
+}
+
+TEST_CASE("a QMP port without a QEMU of its own is freed with its session, once") {
+  static int freed = 0;
+  freed = 0;
+  World world;
+  {
+    Host host(world, "a");
+    ft_qmp_port port{};
+    port.struct_size = sizeof port;
+    port.free = [](void*) { ++freed; };
+    auto error = fresh_error();
+    CHECK(ft_session_set_qmp(host.session, &port, &error) == FT_E_INVALID);  // No execute.
+    CHECK(freed == 1);
+    port.execute = [](void*, ft_op*, const char*, std::int32_t) -> std::int32_t { return FT_E_IO; };
+    CHECK(ft_session_set_qmp(host.session, &port, &error) == FT_OK);
+    CHECK(freed == 1);
+  }
+  CHECK(freed == 2);
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "own_guests.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <filesystem>
+#include <string_view>
+
+#include "folder.h"
+#include "guest/memory/busy_guest.h"
+#include "output/memory_gate.h"
+#include "split.h"
+
+namespace libft::capi {
+namespace {
+
+constexpr std::string_view kMemory = "memory:", kQemu = "qemu:", kXen = "xen:";
+
+Result<std::uint64_t> number_in(const std::string& spec, const std::string& key,
+                                std::uint64_t usual) {
+  for (const std::string& part : split(spec.substr(kMemory.size()))) {
+    if (!part.starts_with(key + "=")) continue;
+    const char* begin = part.data() + key.size() + 1;
+    std::uint64_t number = 0;
+    const auto [end, error] = std::from_chars(begin, part.data() + part.size(), number);
+    if (error == std::errc() && end == part.data() + part.size() && number <= 1u << 20)
+      return number;
+    return failure(Code::invalid, fmt::format("guest {}: {} is no number from 0 to 1048576; "
+                                              "remedy: memory:mib=64,pages=50",
+                                              spec, key));
+  }
+  return usual;
+}
+
+Result<Replica> with_gate(std::unique_ptr<guest::MemoryGuest> guest, std::uint64_t pages) {
+  FT_ASSIGN(auto gate, output::MemoryGate::create({}, [](std::span<const std::byte>) {}));
+  return Replica{std::move(gate), guest::make_busy(std::move(guest), pages), nullptr};
+}
+
+Result<Replica> open_memory(const std::string& spec) {
+  FT_ASSIGN(const std::uint64_t mib, number_in(spec, "mib", 64));
+  FT_ASSIGN(const std::uint64_t pages, number_in(spec, "pages", 50));
+  if (mib == 0)
+    return failure(Code::invalid, fmt::format("guest {}: it has no memory; remedy: mib=64", spec));
+  return with_gate(guest::make_memory_guest(mib * 256, 1), pages);
+}
+
+}  // namespace
+
+Outcome OwnGuests::check(const std::string& spec) {
+  for (const std::string_view prefix : {kMemory, kQemu, kXen})
+    if (spec.starts_with(prefix)) return {};
+  return {FT_E_UNSUPPORTED, fmt::format("guest {}: libft has no such driver here", spec),
+          "use qemu:FILE.json, qemu:pid=NUMBER,qmp=PATH, xen:NAME, memory:mib=64,pages=50, or a "
+          "guest port"};
+}
+
+Result<Replica> OwnGuests::open(const std::string& spec, const std::vector<std::string>& command,
+                                std::shared_ptr<qemu::QmpRelay> qmp) {
+  if (command.empty() && spec.starts_with(kMemory)) return open_memory(spec);
+  if (command.empty() && spec.starts_with(kXen))
+    return remember(xen().attach(spec.substr(kXen.size())));
+  FT_ASSIGN(host::QemuOpener opener, qemu());
+  if (!command.empty()) return remember(opener.wrap(command));
+  const std::string rest = spec.substr(kQemu.size());
+  if (rest.ends_with(".json")) return remember(opener.start(rest));
+  FT_ASSIGN(const host::QemuAttachment to, host::parse_attachment(rest, std::move(qmp)));
+  return remember(opener.attach(to));
+}
+
+Result<Replica> OwnGuests::standby(const GuestInfo& primary) {
+  if (primary.driver == "memory") return with_gate(guest::make_memory_standby(primary.pages()), 50);
+  if (primary.driver == "qemu") {
+    FT_ASSIGN(host::QemuOpener opener, qemu());
+    return remember(opener.standby(primary, ++standbys_));
+  }
+  if (primary.driver == "xen") return remember(xen().standby(primary));
+  return failure(Code::unsupported,
+                 fmt::format("the primary's guest is of driver \"{}\"; remedy: give the backup a "
+                             "standby port that makes such a guest",
+                             primary.driver));
+}
+
+Result<host::QemuOpener> OwnGuests::qemu() const {
+  const ft_settings& s = options_.settings();
+  host::QemuSite site;
+  site.state_dir = s.state_dir;
+  std::error_code error;
+  std::filesystem::create_directories(site.state_dir, error);
+  if (error)
+    return failure(Code::io, fmt::format("make {}: {}; remedy: set the option state_dir",
+                                         site.state_dir, error.message()));
+  site.taps = split(s.tap);
+  site.preload = preload_object();
+  site.held_bytes_max = s.held_bytes_max;
+  site.set_running = s.resume != 0;
+  site.redeliver_input = s.redeliver_input != 0;
+  return host::QemuOpener(std::move(site), guest_, guard_, log_);
+}
+
+host::XenOpener OwnGuests::xen() const {
+  host::XenSite site;
+  site.module = xen_module();
+  site.open_gate = output::open_plug_gate;
+  site.held_bytes_max = options_.settings().held_bytes_max;
+  return {std::move(site), guest_, guard_, log_};
+}
+
+Result<Replica> OwnGuests::remember(Result<host::OpenedXen> opened) {
+  if (!opened) return failure(std::move(opened.error()));
+  const std::scoped_lock lock(mutex_);
+  place_ = {0, {}, opened->domain};
+  return std::move(opened->replica);
+}
+
+Result<Replica> OwnGuests::remember(Result<host::OpenedQemu> opened) {
+  if (!opened) return failure(std::move(opened.error()));
+  const std::scoped_lock lock(mutex_);
+  place_ = {opened->pid, opened->qmp, {}};
+  return std::move(opened->replica);
+}
+
+std::optional<OwnGuests::Place> OwnGuests::place() const {
+  const std::scoped_lock lock(mutex_);
+  return place_;
+}
+
+}  // namespace libft::capi

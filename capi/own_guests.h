@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// OwnGuests opens guests of libft's own for one session, by what the options name: a primary's, and
+// the standby of whatever a peer has. Threads that may wait, one at a time; place() any.
+#pragma once
+
+#include <mutex>
+#include <optional>
+
+#include "host/qemu_opener.h"
+#include "host/xen_opener.h"
+#include "options.h"
+
+namespace libft::capi {
+
+class OwnGuests {
+ public:
+  // Everything outlives it. `command` and `qmp` may be empty.
+  OwnGuests(const Options& options, GuestId guest, std::shared_ptr<ReleaseGuard> guard, Log& log)
+      : options_(options), guest_(std::move(guest)), guard_(std::move(guard)), log_(log) {}
+
+  // Whether there is such a driver, without opening anything.
+  static Outcome check(const std::string& spec);
+  Result<Replica> open(const std::string& spec, const std::vector<std::string>& command,
+                       std::shared_ptr<qemu::QmpRelay> qmp);
+  Result<Replica> standby(const GuestInfo& primary);
+
+  struct Place {
+    pid_t pid = 0;
+    std::string qmp, domain;
+  };
+  std::optional<Place> place() const;  // Of the guest that was opened last.
+
+ private:
+  Result<host::QemuOpener> qemu() const;
+  host::XenOpener xen() const;
+  Result<Replica> remember(Result<host::OpenedXen> opened);
+  Result<Replica> remember(Result<host::OpenedQemu> opened);
+
+  const Options& options_;
+  const GuestId guest_;
+  const std::shared_ptr<ReleaseGuard> guard_;
+  Log& log_;
+  unsigned standbys_ = 0;
+  mutable std::mutex mutex_;
+  std::optional<Place> place_;
+};
+
+}  // namespace libft::capi
