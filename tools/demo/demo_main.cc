@@ -127,9 +127,9 @@ Series run_all(const DemoOptions& options, const std::string& guest, const std::
                Interrupt& interrupt) {
   Series series;
   const std::uint64_t seed = chosen_seed(options);
-  print(fmt::format("guest: {}, strategy: {}, victim: {}, arbiter: {}, seed: {}\n{}",
+  print(fmt::format("guest: {}, strategy: {}, victim: {}, arbiter: {}, through: {}, seed: {}\n{}",
                     options.machine ? "machine" : "QEMU", options.strategy,
-                    to_string(options.victim), options.arbiter, seed,
+                    to_string(options.victim), options.arbiter, options.through, seed,
                     options.verbose ? "" : header_line()));
   for (int number = 1; number <= options.runs; ++number) {
     const std::string place = fmt::format("{}/run{}", folder, number);
@@ -177,14 +177,21 @@ Status check_machine() {
       "chmod 666 /dev/net/tun)");
 }
 
+Status find_programs(DemoOptions& options) {
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (options.ftctl.empty()) options.ftctl = self.string();
+  if (options.through != "capi") return {};
+  options.pair = (self.parent_path() / "ft-pair").string();
+  if (std::filesystem::exists(options.pair, error)) return {};
+  return Status(Code::not_found, options.pair + " is not there; remedy: build it: `./dev build`");
+}
+
 Result<int> run(DemoOptions options) {
   FT_TRY(check_machine());
   FT_TRY(lab::become_namespace_root());
   FT_ASSIGN(Interrupt interrupt, Interrupt::take());
-  if (options.ftctl.empty()) {
-    std::error_code error;
-    options.ftctl = std::filesystem::read_symlink("/proc/self/exe", error).string();
-  }
+  FT_TRY(find_programs(options));
   FT_ASSIGN(const std::string folder, make_folder(options.keep_logs));
   FT_ASSIGN(const std::string guest, find_guest(options, folder, interrupt));
   if (options.bench) {

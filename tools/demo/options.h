@@ -21,11 +21,13 @@ struct DemoOptions {
   int interval_ms = 0;  // 0: ftctl's own.
   bool fixed = false;
   std::string json_file, html_file = "demo-report.html", keep_logs;
-  std::string guest;           // Folder with vmlinuz, initrd.img, cmdline; empty: build one.
-  bool machine = false;        // A guest on libft's own machine instead of one in QEMU.
+  std::string guest;              // Folder with vmlinuz, initrd.img, cmdline; empty: build one.
+  bool machine = false;           // A guest on libft's own machine instead of one in QEMU.
   std::string strategy = "checkpoint";
-  std::string ftctl;           // Empty: this program.
-  bool reprotect_all = false;  // In each run, not only in the first.
+  std::string ftctl;              // Empty: this program.
+  std::string through = "ftctl";  // or "capi": `pair`, a program that has libft.h alone.
+  std::string pair;               // Empty: ft-pair, beside this program.
+  bool reprotect_all = false;     // In each run, not only in the first.
   bool bench = false;
   bool verbose = false;
 };

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -147,45 +148,68 @@ Result<os::ScopedFd> World::log_file(const std::string& name) const {
 }
 
 Result<std::unique_ptr<Ftctl>> World::protect(Side side) {
-  if (!options_.machine) return start(side, {"protect", "qemu:" + folder_ + "/guest.json"});
-  return start(side, {"protect", fmt::format("machine:{0}/Image,mib={1},initrd={0}/initrd.cpio,"
-                                             "append=console=ttyS0 ip={2} observer={3}",
-                                             guest_, kMachineMib, lab::kGuestAddress,
-                                             lab::kClientAddress)});
+  if (!options_.machine) return start(side, "protect", {{"guest", "qemu:" + folder_ + "/guest.json"}});
+  return start(side, "protect",
+               {{"guest", fmt::format("machine:{0}/Image,mib={1},initrd={0}/initrd.cpio,"
+                                      "append=console=ttyS0 ip={2} observer={3}",
+                                      guest_, kMachineMib, lab::kGuestAddress,
+                                      lab::kClientAddress)}});
 }
 
 Result<std::unique_ptr<Ftctl>> World::stand_by(Side side) {
-  return start(side, {"standby", "--peer", addresses(other(side))});
+  return start(side, "standby", {{"peer", addresses(other(side))}});
 }
 
-Result<std::unique_ptr<Ftctl>> World::start(Side side, std::vector<std::string> command) {
-  const std::string stem = fmt::format("{}/{}{}", folder_, letter(side), ++started_);
-  const std::string state = fmt::format("{}/{}-state", folder_, letter(side));
-  const std::string control = stem + ".sock", log = stem + ".log", epochs = stem + ".epochs";
-  os::ChildOptions ftctl;
-  ftctl.argv = {options_.ftctl};
-  ftctl.argv.insert(ftctl.argv.end(), command.begin(), command.end());
-  const std::vector<std::string> common = {
-      "--name",       kGuestName,
-      "--host",       fmt::format("host-{}", side == Side::a ? 'a' : 'b'),
-      "--listen",     listening(),
-      "--heartbeat",  heartbeats(side),
-      "--tap",        kTap,
-      "--arbiter",    arbiter_,
-      "--key-file",   folder_ + "/key",
-      "--state-dir",  state,
-      "--control",    control,
-      "--epochs-log", epochs};
-  ftctl.argv.insert(ftctl.argv.end(), common.begin(), common.end());
-  if (options_.interval_ms > 0) {
-    ftctl.argv.insert(ftctl.argv.end(), {"--interval", std::to_string(options_.interval_ms)});
+World::Words World::common_words(Side side) const {
+  return {{"name", kGuestName},
+          {"host", fmt::format("host-{}", side == Side::a ? 'a' : 'b')},
+          {"listen", listening()},
+          {"heartbeat", heartbeats(side)},
+          {"tap", kTap},
+          {"arbiter", arbiter_},
+          {"key_file", folder_ + "/key"},
+          {"state_dir", fmt::format("{}/{}-state", folder_, letter(side))}};
+}
+
+// The guest is named by the command, everything else by options: `--state-dir DIR`.
+std::vector<std::string> World::ftctl_command(const std::string& duty, const Words& words) const {
+  std::vector<std::string> argv = {options_.ftctl, duty};
+  for (const auto& [name, value] : words) {
+    std::string option = "--" + name;
+    std::replace(option.begin(), option.end(), '_', '-');
+    if (name != "guest") argv.push_back(option);
+    argv.push_back(value);
   }
-  ftctl.argv.insert(ftctl.argv.end(), {"--strategy", options_.strategy});
-  if (options_.fixed) ftctl.argv.emplace_back("--fixed");
+  argv.insert(argv.end(), {"--strategy", options_.strategy});
+  if (options_.interval_ms > 0)
+    argv.insert(argv.end(), {"--interval", std::to_string(options_.interval_ms)});
+  if (options_.fixed) argv.emplace_back("--fixed");
+  return argv;
+}
+
+// The library's options by their own names: `state_dir=DIR`.
+std::vector<std::string> World::pair_command(const std::string& duty, const Words& words) const {
+  std::vector<std::string> argv = {options_.pair, duty};
+  for (const auto& [name, value] : words) argv.push_back(name + "=" + value);
+  if (options_.interval_ms > 0)
+    argv.push_back(fmt::format("interval_us={}", options_.interval_ms * 1000));
+  if (options_.fixed) argv.emplace_back("adaptive=0");
+  return argv;
+}
+
+Result<std::unique_ptr<Ftctl>> World::start(Side side, const std::string& duty, Words words) {
+  const std::string stem = fmt::format("{}/{}{}", folder_, letter(side), ++started_);
+  const std::string control = stem + ".sock", log = stem + ".log", epochs = stem + ".epochs";
+  for (auto& word : common_words(side)) words.push_back(std::move(word));
+  words.emplace_back("control", control);
+  words.emplace_back("epochs_log", epochs);
+  os::ChildOptions program;
+  program.argv =
+      options_.through == "capi" ? pair_command(duty, words) : ftctl_command(duty, words);
   FT_ASSIGN(const os::ScopedFd out, log_file(fmt::format("{}{}.log", letter(side), started_)));
-  ftctl.stdout_fd = ftctl.stderr_fd = out.get();
-  ftctl.own_session = true;  // Ctrl-C is for the demo, which ends it in order.
-  FT_ASSIGN(os::Child child, hosts_->host(side).start(ftctl));
+  program.stdout_fd = program.stderr_fd = out.get();
+  program.own_session = true;  // Ctrl-C is for the demo, which ends it in order.
+  FT_ASSIGN(os::Child child, hosts_->host(side).start(program));
   return std::make_unique<Ftctl>(Ftctl{side, control, log, epochs, std::move(child)});
 }
 

@@ -21,7 +21,8 @@ using lab::Side;
 inline char letter(Side side) { return side == Side::a ? 'A' : 'B'; }
 inline Side other(Side side) { return side == Side::a ? Side::b : Side::a; }
 
-// One ftctl, protecting or standing by.
+// One ftctl, protecting or standing by; or the program in its place that has the C ABI alone, and
+// answers as it does.
 struct Ftctl {
   Side side = Side::a;
   std::string control, log, epochs_log;
@@ -60,7 +61,11 @@ class World {
   Status make_key();
   Status write_guest_description();
   Status start_etcd();
-  Result<std::unique_ptr<Ftctl>> start(Side side, std::vector<std::string> command);
+  using Words = std::vector<std::pair<std::string, std::string>>;  // Options by name.
+  Words common_words(Side side) const;
+  std::vector<std::string> ftctl_command(const std::string& duty, const Words& words) const;
+  std::vector<std::string> pair_command(const std::string& duty, const Words& words) const;
+  Result<std::unique_ptr<Ftctl>> start(Side side, const std::string& duty, Words words);
   Result<os::ScopedFd> log_file(const std::string& name) const;
 
   const DemoOptions& options_;

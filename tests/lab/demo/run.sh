@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# run.sh FTCTL CASE FOLDER: one run of the demo. CASE is a victim, or `etcd`, or
+# run.sh FTCTL CASE FOLDER: one run of the demo. CASE is a victim, `etcd`, `capi-VICTIM`, or
 # machine_STRATEGY_VICTIM for a guest on libft's own machine. Exit code 77, with the reason, where this
 # machine cannot run it.
 set -euo pipefail
@@ -11,7 +11,8 @@ skip() { echo "skipped: $*"; exit 77; }
 command -v qemu-system-x86_64 > /dev/null || skip "no qemu-system-x86_64 (apt-get install qemu-system-x86)"
 unshare -rn true 2> /dev/null || skip "neither root nor user namespaces here"
 [ -r /dev/net/tun ] && [ -w /dev/net/tun ] || skip "/dev/net/tun is not there or not open to this user"
-victim=$case arbiter=file
+victim=${case#capi-} arbiter=file through=ftctl
+[ "$victim" = "$case" ] || through=capi
 if [ "$case" = etcd ]; then
   command -v etcd > /dev/null || skip "no etcd (apt-get install etcd-server)"
   victim=primary arbiter=etcd
@@ -25,7 +26,7 @@ else
 fi
 json=$folder/demo-$case.json
 rm -f "$json"
-"$ftctl" demo --victim "$victim" --arbiter "$arbiter" --guest "$guest" \
+"$ftctl" demo --victim "$victim" --arbiter "$arbiter" --through "$through" --guest "$guest" \
   --strategy "$strategy" --verbose \
   --json "$json" --html "$folder/demo-$case.html"
 
