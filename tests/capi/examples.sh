@@ -44,5 +44,8 @@ case $name in
   protect.py)
     command -v python3 > /dev/null || { echo "skipped: protect.py: no python3"; exit 77; }
     python3 "$here"/../../examples/protect.py "$work" "$library" ;;
+  protect.ml)
+    [ -x "$programs"/example_protect_ml ] || { echo "skipped: protect.ml: no ocamlopt (apt-get install ocaml-nox)"; exit 77; }
+    "$programs"/example_protect_ml ;;
   *) "$programs"/example_"$name" "$work" ;;
 esac
