@@ -20,6 +20,9 @@ function(libft_install)
   install(TARGETS ${modules}
     LIBRARY DESTINATION ${LIBFT_MODULE_DIR} COMPONENT library)
   install(FILES capi/libft.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT dev)
+  if(LIBFT_MAN_DIR)
+    install(DIRECTORY ${LIBFT_MAN_DIR} DESTINATION ${CMAKE_INSTALL_MANDIR} COMPONENT dev)
+  endif()
 
   set(cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/libft)
   install(EXPORT libft-targets NAMESPACE libft:: DESTINATION ${cmake_dir} COMPONENT dev)

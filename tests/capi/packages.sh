@@ -25,6 +25,10 @@ grep -q libxen <<< "$depends" && { echo "libft1 depends on Xen: $depends"; exit 
 
 lib=$(dirname "$(find "$root" -name libft.so.1)")
 [ -f "$lib/libft/libft-tls.so" ] && [ -f "$root/usr/include/libft.h" ]
+[ -f "$lib/libft/libft-preload.so" ]  # Which the QEMU driver of both needs.
+man=$root/usr/share/man/man3
+[ -f "$man/libft.3" ] && [ "$(readlink "$man/ft_options_set.3")" = ft_options.3 ] ||
+  { echo "libft-dev has no manual pages in $man"; exit 1; }
 export LD_LIBRARY_PATH=$lib
 "$root/usr/bin/ftctl" --version
 
@@ -35,6 +39,8 @@ for example in event_loop my_guest my_arbiter; do
   mkdir "$work/$example"
   "$work/examples/example_$example" "$work/$example"
 done
+
+if [ -x "$work/examples/example_protect_ml" ]; then "$work/examples/example_protect_ml"; fi
 
 export PKG_CONFIG_PATH=$lib/pkgconfig
 mkdir "$work/by_pkg_config"
