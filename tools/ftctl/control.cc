@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "control.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -26,16 +27,48 @@ Result<sockaddr_un> address_of(const std::string& path) {
   return address;
 }
 
-Result<Descriptor> connect_to(const std::string& path) {
+Status nobody_answers(const std::string& path, int error) {
+  if (error == EAGAIN) {
+    return with_remedy(Code::busy, fmt::format("{} takes no more connections", path),
+                       "whoever serves it stands still: look at its log and its process");
+  }
+  const std::string cause = fmt::format("no ftctl answers at {}: {}", path, std::strerror(error));
+  if (error != EACCES) return Status(Code::not_found, cause);
+  return with_remedy(Code::refused, cause, "ask as root, or, to read, as a member of group libft");
+}
+
+Result<Caller> other_end(int fd) {
+  ucred there{};
+  socklen_t bytes = sizeof there;
+  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &there, &bytes) != 0) {
+    return failure(system_error("control socket: who is there"));
+  }
+  return Caller{there.uid, there.pid};
+}
+
+}  // namespace
+
+Result<Descriptor> connect_control(const std::string& path) {
   FT_ASSIGN(const sockaddr_un address, address_of(path));
-  Descriptor fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  // Not to be held up by somebody who accepts nothing.
+  Descriptor fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd.valid()) return failure(system_error("control socket"));
   if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    return failure(Status(Code::not_found,
-                          fmt::format("no ftctl answers at {}: {}", path, std::strerror(errno))));
+    return failure(nobody_answers(path, errno));
+  }
+  const int flags = ::fcntl(fd.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(fd.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) {
+    return failure(system_error("control socket"));
   }
   return fd;
 }
+
+Result<Caller> listener_of(const std::string& path) {
+  FT_ASSIGN(const Descriptor fd, connect_control(path));
+  return other_end(fd.get());
+}
+
+namespace {
 
 Status send_line(int fd, const Json& message) {
   // A guest's detail may carry bytes that are not UTF-8; an answer never fails for that.
@@ -91,9 +124,9 @@ class LineReader {
   std::string buffer_;
 };
 
-Result<Descriptor> listen_at(const std::string& path) {
+Result<Descriptor> listen_at(const std::string& path, std::optional<gid_t> group) {
   FT_ASSIGN(const sockaddr_un address, address_of(path));
-  if (connect_to(path)) {
+  if (connect_control(path)) {
     return failure(with_remedy(Code::refused,
                                fmt::format("control socket {}: another ftctl uses it", path),
                                "end that one, or choose another --control"));
@@ -112,6 +145,10 @@ Result<Descriptor> listen_at(const std::string& path) {
   ::fchmod(fd.get(), 0600);
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     return failure(system_error(fmt::format("control socket {}", path)));
+  }
+  if (group && (::chown(path.c_str(), static_cast<uid_t>(-1), *group) != 0 ||
+                ::chmod(path.c_str(), 0660) != 0)) {
+    return failure(system_error(fmt::format("control socket {}: let the group in", path)));
   }
   if (::listen(fd.get(), 16) != 0) return failure(system_error("control socket: listen"));
   return fd;
@@ -136,12 +173,22 @@ Status answer_status(const Json& answer) {
 
 Result<std::unique_ptr<ControlServer>> ControlServer::open(const std::string& path,
                                                            Handler handler) {
-  FT_ASSIGN(Descriptor socket, listen_at(path));
+  return open_for_group(
+      path, std::nullopt,
+      [handler = std::move(handler)](const Caller&, const Json& request, const Reply& reply) {
+        handler(request, reply);
+      });
+}
+
+Result<std::unique_ptr<ControlServer>> ControlServer::open_for_group(const std::string& path,
+                                                                     std::optional<gid_t> group,
+                                                                     CallerHandler handler) {
+  FT_ASSIGN(Descriptor socket, listen_at(path, group));
   return std::unique_ptr<ControlServer>(
       new ControlServer(path, std::move(socket), std::move(handler)));
 }
 
-ControlServer::ControlServer(std::string path, Descriptor socket, Handler handler)
+ControlServer::ControlServer(std::string path, Descriptor socket, CallerHandler handler)
     : path_(std::move(path)), socket_(std::move(socket)), handler_(std::move(handler)) {
   acceptor_ = std::jthread([this] { accept_clients(); });
 }
@@ -169,6 +216,8 @@ void ControlServer::accept_clients() {
 }
 
 void ControlServer::take_client(Descriptor fd) {
+  const auto caller = other_end(fd.get());
+  if (!caller) return;
   const std::lock_guard lock(mutex_);
   clients_.remove_if([](const Client& client) { return client.done.load(); });
   if (clients_.size() >= kControlClientsMax) {
@@ -180,6 +229,7 @@ void ControlServer::take_client(Descriptor fd) {
   ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
   Client& client = clients_.emplace_back();
   client.fd = std::move(fd);
+  client.caller = *caller;
   client.thread = std::jthread([this, &client] {
     serve(client);
     client.done = true;
@@ -216,7 +266,7 @@ void ControlServer::answer_line(Client& client, const std::string& line) {
     return !stopping_ && send_line(client.fd.get(), answer).ok();
   };
   try {
-    handler_(request, reply);
+    handler_(client.caller, request, reply);
   } catch (const Json::exception& error) {  // A field of another type than the handler expects.
     reply(error_answer(Status(Code::invalid, fmt::format("not a request: {}", error.what()))));
   }
@@ -224,7 +274,7 @@ void ControlServer::answer_line(Client& client, const std::string& line) {
 
 Status ask(const std::string& path, const Json& request, int timeout_ms,
            const std::function<bool(const Json& answer)>& on_answer) {
-  FT_ASSIGN(const Descriptor fd, connect_to(path));
+  FT_ASSIGN(const Descriptor fd, connect_control(path));
   FT_TRY(send_line(fd.get(), request));
   LineReader reader(fd.get(), kAnswerBytesMax);
   for (std::string line;;) {
