@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "answers.h"
 #include "commands.h"
 #include "control.h"
 #include "format.h"
@@ -124,12 +125,6 @@ int events(const Arguments& arguments, const Settings& settings, const std::stri
       last = asked;
   }
   return answered > 0 ? kFine : print_error(last);
-}
-
-// Where a command goes when a guest is handled twice on this host, as in a test of both replicas on
-// one: a switch-over is for the primary, a failover for the backup.
-std::string_view role_for(const std::string& command) {
-  return command == "failover" || command == "test-failover" ? "backup" : "primary";
 }
 
 Result<Known> choose(const Arguments& arguments, const Settings& settings,

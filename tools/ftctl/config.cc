@@ -65,6 +65,10 @@ Result<Json> parse_json(const std::string& text, const std::string& file) {
 
 }  // namespace
 
+Status apply_guest_section(Settings& settings, const Json& section, const std::string& where) {
+  return apply_section(settings, section, where, false);
+}
+
 Result<Config> parse_config(const std::string& text, const std::string& file) {
   FT_ASSIGN(const Json root, parse_json(text, file));
   if (!root.is_object()) return failure(Code::invalid, file + ": expected an object");

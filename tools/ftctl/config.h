@@ -17,6 +17,9 @@ struct Config {
   std::map<std::string, Settings> guests;  // By name; `common` is already in each.
 };
 
+// One guest's section over `settings`; `where` names the section in errors ("guests.web.").
+Status apply_guest_section(Settings& settings, const Json& section, const std::string& where);
+
 // `file` is only named in errors, each of which says where, what was expected and what was found.
 Result<Config> parse_config(const std::string& text, const std::string& file);
 

@@ -21,6 +21,10 @@ constexpr int kLookEveryMs = 200;
 constexpr Nanos kHandOverPatience = std::chrono::seconds{30};
 constexpr std::chrono::seconds kStoreEvery{1};
 
+double unix_seconds() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
 unsigned terminal_columns() {
   winsize size{};
   return ::ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
@@ -28,15 +32,11 @@ unsigned terminal_columns() {
 
 }  // namespace
 
-Result<Descriptor> take_signals() {
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, number);
-  if (::pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) return failure(system_error("sigmask"));
-  ::signal(SIGPIPE, SIG_IGN);
-  Descriptor fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-  if (!fd.valid()) return failure(system_error("signalfd"));
-  return fd;
+std::string uuid_of(const GuestProcess& process) {
+  if (!process.domain.empty()) return process.domain.substr(process.domain.find('/') + 1);
+  const auto option = std::find(process.argv.begin(), process.argv.end(), "-uuid");
+  if (option == process.argv.end() || option + 1 == process.argv.end()) return {};
+  return *(option + 1);
 }
 
 Daemon::Daemon(Host& host, Logger& log, Descriptor signals, std::string state_dir)
@@ -125,10 +125,26 @@ void Daemon::take_event(Served& served, const SessionEvent& event) {
     return;
   }
   served.changed = true;
+  events_.add(record_of(served, event));
+}
+
+// With how the guest stands when the event is told, so that whoever keeps only the events can say
+// what an event changed.
+Json Daemon::record_of(const Served& served, const SessionEvent& event) const {
+  const SessionStatus status = served.session->status();
   const double at_s = std::chrono::duration<double>(event.at.since_start).count();
-  Json record{
-      {"at_s", at_s}, {"guest", served.guest.name()}, {"event", event.name}, {"text", event.text}};
-  events_.add(std::move(record));
+  return Json{{"at_s", at_s},
+              {"time", unix_seconds()},
+              {"guest", served.guest.name()},
+              {"uuid", uuid_of(host_.process(served.guest))},
+              {"event", event.name},
+              {"text", event.text},
+              {"role", to_string(status.role)},
+              {"state", status.state},
+              {"protected", status.is_protected},
+              {"peer", status.peer},
+              {"generation", status.generation.value},
+              {"epoch", std::max(status.epoch_captured, status.epoch_acknowledged)}};
 }
 
 // The state of a session decides what becomes of its guest here; events are for people.
@@ -144,17 +160,18 @@ void Daemon::look_at(Served& served) {
     case Role::backup:
       if (status.state == "in_sync") forget_earlier(served, status);
       return;
-    case Role::ended: finish(served, kFine, "the guest ended"); return;
+    case Role::ended: finish(served, kFine, End::guest_ended, "the guest ended"); return;
     case Role::fenced:
       if (served.handing_over) {
-        finish(served, kFine, "handed over: " + status.detail);
+        finish(served, kFine, End::handed_over, "handed over: " + status.detail);
       } else {
-        finish(served, kFenced, "fenced: another host owns the guest; it was stopped here");
+        finish(served, kFenced, End::fenced,
+               "fenced: another host owns the guest; it was stopped here");
       }
       return;
     case Role::failed:
       if (!served.was_primary) {
-        finish(served, kFailed, status.detail);
+        finish(served, kFailed, End::failed, status.detail);
       } else if (!served.told_failed) {
         // The guest may run, and its network ends with this process: so this process stays.
         served.told_failed = true;
@@ -213,8 +230,9 @@ GuestState Daemon::state_of(const Served& served, const SessionStatus& status) c
   return state;
 }
 
-void Daemon::finish(Served& served, int code, const std::string& why) {
+void Daemon::finish(Served& served, int code, End how, const std::string& why) {
   served.end = code;
+  if (code >= result()) ending_ = {code, how, why};
   deliver(served);
   if (served.stored) remove_state(state_dir_, *served.stored);
   served.stored.reset();
@@ -283,6 +301,7 @@ int Daemon::leave() {
   for (const Served& served : served_) {
     if (!served.end && served.was_primary) say_what_stays(served);
   }
+  if (!all_ended()) ending_ = {result(), End::left, "ended on request"};
   return result();
 }
 

@@ -11,16 +11,17 @@
 #include <string>
 
 #include "control.h"
+#include "ending.h"
 #include "epochs_log.h"
 #include "event_book.h"
 #include "logger.h"
+#include "signals.h"
 #include "wiring.h"
 
 namespace libft::ftctl {
 
-// Blocks the signals that the Daemon takes from a descriptor. Before any thread is started, so that
-// all of them inherit it.
-Result<Descriptor> take_signals();
+// A Xen domain has one; a QEMU has the one that it was started with. Empty: none is known.
+std::string uuid_of(const GuestProcess& process);
 
 class Daemon {
  public:
@@ -37,6 +38,8 @@ class Daemon {
 
   // Serves until all guests have ended, or a signal or `ftctl stop`. Returns the exit code.
   int run();
+  // How run() ended; of several guests the one whose exit code it was.
+  const Ending& ending() const { return ending_; }
 
  private:
   struct Served {
@@ -59,12 +62,13 @@ class Daemon {
   void wait_for_something();
   void deliver(Served& served);
   void take_event(Served& served, const SessionEvent& event);
+  Json record_of(const Served& served, const SessionEvent& event) const;
   void look_at(Served& served);
   void store(Served& served, const SessionStatus& status);
   void forget_earlier(Served& served, const SessionStatus& status);
   GuestState state_of(const Served& served, const SessionStatus& status) const;
   void say_what_stays(const Served& served);
-  void finish(Served& served, int code, const std::string& why);
+  void finish(Served& served, int code, End how, const std::string& why);
   void show_progress();
   bool all_ended() const;
   int leave();
@@ -73,7 +77,6 @@ class Daemon {
   void answer(const Json& request, const ControlServer::Reply& reply);
   Json answer_status_request(const Json& request);
   Json answer_wish(const std::string& command, const Json& request);
-  void answer_events(const Json& request, const ControlServer::Reply& reply);
   Result<Served*> find(const Json& request);
 
   Host& host_;
@@ -84,6 +87,7 @@ class Daemon {
   EventBook events_;
   std::chrono::steady_clock::time_point looked_at_{};
   std::list<Served> served_;  // Complete before run(); sessions stay until the destructor.
+  Ending ending_;
   std::atomic<bool> serving_ = false;
   std::unique_ptr<ControlServer> control_;  // Last: its threads use all of the above.
 };

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "answers.h"
 #include "daemon.h"
 #include "report.h"
 
@@ -42,7 +43,7 @@ void Daemon::answer(const Json& request, const ControlServer::Reply& reply) {
   } else if (command == "status" || command == "list") {
     reply(answer_status_request(request));
   } else if (command == "events") {
-    answer_events(request, reply);
+    answer_events(events_, request, reply);
   } else {
     reply(answer_wish(command, request));
   }
@@ -53,7 +54,11 @@ Json Daemon::answer_status_request(const Json& request) {
   Json guests = Json::array();
   for (const Served& served : served_) {
     if (!wanted.empty() && served.guest.name() != wanted) continue;
-    guests.push_back(Json::parse(to_json(served.session->status()), nullptr, false));
+    Json status = Json::parse(to_json(served.session->status()), nullptr, false);
+    const GuestProcess process = host_.process(served.guest);
+    status["uuid"] = uuid_of(process);
+    status["domain"] = process.domain;
+    guests.push_back(std::move(status));
   }
   return Json{{"ok", true}, {"pid", ::getpid()}, {"version", FTCTL_VERSION}, {"guests", guests}};
 }
@@ -98,26 +103,6 @@ Json Daemon::answer_wish(const std::string& command, const Json& request) {
   return error_answer(with_remedy(
       Code::invalid, fmt::format("unknown command {}", command),
       "status, list, events, switchover, failover, test-failover, verify, unprotect, stop"));
-}
-
-void Daemon::answer_events(const Json& request, const ControlServer::Reply& reply) {
-  const std::string wanted = request.value("guest", "");
-  const bool follow = request.value("follow", false);
-  std::uint64_t from = 0;
-  do {
-    const EventBook::Page page = events_.read(from, follow ? Millis{1000} : Millis{0});
-    if (page.missed > 0 && from > 0 && !reply(Json{{"ok", true}, {"missed", page.missed}})) {
-      return;
-    }
-    for (const Json& event : page.events) {
-      if (!wanted.empty() && event["guest"] != wanted) continue;
-      if (!reply(Json{{"ok", true}, {"event", event}})) return;
-    }
-    from = page.next;
-    // An empty line of life: it fails once the client has gone, which ends the loop.
-    if (page.closed || (follow && page.events.empty() && !reply(Json{{"ok", true}}))) break;
-  } while (follow);
-  reply(Json{{"ok", true}, {"end", true}});
 }
 
 }  // namespace libft::ftctl

@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "daemon.h"
 #include "earlier.h"
+#include "ending.h"
 #include "report.h"
 
 namespace libft::ftctl {
@@ -216,15 +217,24 @@ Status serve_all(Process& process, const Arguments& arguments, const std::vector
   return {};
 }
 
+Result<Ending> serve_to_the_end(const Arguments& arguments, const std::vector<Wanted>& guests) {
+  FT_ASSIGN(Process process, start_process(guests.front().settings));
+  FT_TRY(serve_all(process, arguments, guests));
+  process.daemon->run();
+  return process.daemon->ending();
+}
+
+// The ending is written when all is torn down, so that a successor meets nothing of this process.
 int serve(const Arguments& arguments, const Config& config) {
   const auto guests = wanted_guests(arguments, config);
   if (!guests) return print_error(guests.error());
-  auto process = start_process(guests->front().settings);
-  if (!process) return print_error(process.error());
-  if (const Status started = serve_all(*process, arguments, *guests); !started) {
-    return print_error(started);
-  }
-  return process->daemon->run();
+  const auto served = serve_to_the_end(arguments, *guests);
+  if (!served) print_error(served.error());
+  const Ending ending = served ? *served : ending_of(served.error());
+  const std::string& file = guests->front().settings.end_file;
+  if (file.empty()) return ending.code;
+  if (const Status wrote = write_ending(file, ending); !wrote) print_error(wrote);
+  return ending.code;
 }
 
 }  // namespace

@@ -36,6 +36,7 @@ const Key kKeys[] = {
     {"control", &S::control, "The control socket (default: in the state directory)", 0, 0, true},
     {"epochs-log", &S::epochs_log, "Append one JSON line an epoch to this file"},
     {"log-file", &S::log_file, "Append the log to this file too", 0, 0, true},
+    {"end-file", &S::end_file, "Write to this file, as JSON, how it ended (for ftd)", 0, 0, true},
     {"manual-failover", &S::manual_failover, "Take over only when somebody says `ftctl failover`"},
     {"strategy", &S::strategy,
      "How the backup is kept equal: checkpoint; machine: guests also replay, lockstep"},
@@ -150,6 +151,20 @@ std::string config_name(const Key& key) {
   std::string name(key.option);
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
+}
+
+Json to_section(const Settings& settings) {
+  const Settings defaults;
+  Json section = Json::object();
+  for (const Key& key : keys()) {
+    if (key.per_process || key.option == "anew" || key.option == "resume") continue;
+    std::visit(
+        [&](const auto field) {
+          if (settings.*field != defaults.*field) section[config_name(key)] = settings.*field;
+        },
+        key.field);
+  }
+  return section;
 }
 
 Status set(Settings& settings, const Key& key, const Json& value, const std::string& where) {

@@ -34,6 +34,7 @@ struct Settings {
   std::string control;    // Empty: one in the state directory.
   std::string epochs_log;
   std::string log_file;
+  std::string end_file;
   bool manual_failover = false;
   bool fixed = false;
   bool no_redeliver_input = false;
@@ -67,6 +68,10 @@ struct Key {
 std::span<const Key> keys();
 const Key* find_key(std::string_view option);
 std::string config_name(const Key& key);  // "heartbeat_interval"
+
+// What differs from the defaults, as a guest's section of a configuration would say it; what
+// belongs to a process or to one start of a guest (`anew`, `resume`) is left out.
+Json to_section(const Settings& settings);
 
 // Stores `value`; `where` names it in the error: "ftctl.json: guests.web.interval".
 Status set(Settings& settings, const Key& key, const Json& value, const std::string& where);

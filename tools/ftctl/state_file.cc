@@ -77,6 +77,14 @@ Status write_and_sync(const std::string& file, const std::string& text) {
 
 }  // namespace
 
+Status replace_file(const std::string& file, const std::string& text) {
+  const std::string fresh = file + ".new";
+  Status wrote = write_and_sync(fresh, text);
+  if (wrote.ok() && ::rename(fresh.c_str(), file.c_str()) != 0) wrote = system_error(file);
+  if (!wrote.ok()) ::unlink(fresh.c_str());  // Half a file helps nobody and takes space.
+  return wrote;
+}
+
 ProcessId process_of(pid_t pid) {
   std::ifstream in(fmt::format("/proc/{}/stat", pid));
   std::string text;
@@ -131,13 +139,8 @@ Status write_state(const std::string& directory, const GuestState& state) {
                   {"qmp", state.qmp},
                   {"argv", state.argv},
                   {"spec", state.spec}};
-  const std::string file = file_of(directory, state);
-  const std::string fresh = file + ".new";
-  Status wrote =
-      write_and_sync(fresh, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
-  if (wrote.ok() && ::rename(fresh.c_str(), file.c_str()) != 0) wrote = system_error(file);
-  if (!wrote.ok()) ::unlink(fresh.c_str());  // Half a file helps nobody and takes space.
-  return wrote;
+  return replace_file(file_of(directory, state),
+                      json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 void remove_state(const std::string& directory, const GuestState& state) {

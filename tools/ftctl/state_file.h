@@ -53,6 +53,9 @@ std::vector<GuestState> read_states(const std::string& directory, const std::str
 void remove_dead_states(const std::string& directory, const std::string& guest,
                         const Incarnation& self);
 
+// Replaces the file as a whole, mode 0600; a failure leaves what was there.
+Status replace_file(const std::string& file, const std::string& text);
+
 // Makes the directory, mode 0700, and refuses one that belongs to somebody else.
 Status ensure_state_dir(const std::string& directory);
 
