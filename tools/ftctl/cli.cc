@@ -35,6 +35,9 @@ constexpr Command kCommands[] = {
      "On the backup: run a copy, unplugged, and discard it"},
     {"verify", Takes::client, "GUEST", "Compare all memory of both replicas at one epoch"},
     {"unprotect", Takes::client, "GUEST", "Give up the backup; the guest runs on alone"},
+    {"forget", Takes::client, "GUEST", "ftd no longer keeps the guest up on this host"},
+    {"maintenance", Takes::client, "on|off", "Move all guests away before the host goes down"},
+    {"metrics", Takes::client, "", "What ftd tells Prometheus"},
     {"may-start", Takes::guard, "GUEST",
      "May this host start the guest, or does another one run it?"},
     {"stop", Takes::client, "", "End the ftctl of this host in an orderly way (as SIGTERM does)"},
@@ -55,7 +58,7 @@ bool applies(const Key& key, Takes takes) {
     case Takes::guard:
       return option == "arbiter" || option == "manual-failover" || option == "host" ||
              option == "state-dir" || option == "arbiter-timeout";
-    case Takes::primary: return option != "guest" && option != "peer";
+    case Takes::primary: return option != "guest";
     case Takes::backup: return option != "guest" && option != "anew" && option != "resume";
   }
   return false;
@@ -90,6 +93,13 @@ void add_own_options(CLI::App& app, const std::string& command, Arguments& a) {
   }
   if (command == "status") app.add_flag("--watch", a.watch, "Show it again every second");
   if (command == "events") app.add_flag("--follow", a.follow, "Wait for more");
+  if (command == "protect" || command == "standby") {
+    app.add_flag("--foreground", a.foreground, "Serve in this process, also when ftd runs");
+  }
+  if (command == "forget") {
+    app.add_flag("--all", a.all, "All guests of this host");
+    app.add_flag("--here", a.here, "Do not move it to its backup first: it stays, unprotected");
+  }
   if (command == "qemu-args" || command == "doctor" || command == "bench") {
     app.add_option("--memory-mib", a.memory_mib, "Size of the guest's memory")
         ->check(CLI::Range(2, 1 << 24));

@@ -19,8 +19,10 @@ struct Arguments {
   std::string config = kDefaultConfig;
   bool config_given = false;
   bool json = false, watch = false, follow = false;
-  std::string json_file;  // bench --json FILE
-  std::string plan;       // doctor --plan GUEST
+  bool foreground = false;         // protect, standby: here, also when ftd runs.
+  bool all = false, here = false;  // forget
+  std::string json_file;           // bench --json FILE
+  std::string plan;                // doctor --plan GUEST
   int memory_mib = 1024;
   std::string through;             // bench: "capi": every second epoch through the C ABI.
   int epochs = 0;                  // bench: 0: as many as make sense.

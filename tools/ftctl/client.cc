@@ -10,6 +10,7 @@
 #include "commands.h"
 #include "control.h"
 #include "format.h"
+#include "ftd_socket.h"
 #include "report.h"
 
 namespace libft::ftctl {
@@ -25,6 +26,8 @@ struct Known {
 
 std::vector<std::string> sockets(const Settings& settings) {
   if (!settings.control.empty()) return {settings.control};
+  // ftd answers for all of them.
+  if (const auto ftd = ftd_to_look_at(settings.state_dir); ftd && *ftd) return {**ftd};
   std::vector<std::string> paths;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(settings.state_dir, error)) {
@@ -158,7 +161,8 @@ int wait_for_end(const Arguments& arguments, const Known& target) {
       return print_error(Status(Code::peer_lost, "the ftctl of the backup ended"));
     }
     const std::string role = guests[0].value("role", "");
-    if (role == (failover ? "primary" : "fenced")) return kFine;
+    // ftd starts a backup where the old primary was.
+    if (failover ? role == "primary" : role != "primary" && role != "failed") return kFine;
     state = guests[0].value("state", "");
     detail = guests[0].value("detail", "");
     std::this_thread::sleep_for(Millis{100});
@@ -207,6 +211,9 @@ int client_command(const Arguments& arguments, const Config& config) {
   }
   const auto settings = settings_for(arguments, config, "");
   if (!settings) return print_error(settings.error());
+  if (const auto ftd = ftd_to_look_at(settings->state_dir); !ftd && settings->control.empty()) {
+    return print_error(ftd.error());
+  }
   const std::string guest = arguments.guests.empty() ? "" : arguments.guests[0];
   if (arguments.command == "list") return list(arguments, *settings);
   if (arguments.command == "status") return status(arguments, *settings, guest);

@@ -14,6 +14,9 @@ int standby_command(const Arguments& arguments, const Config& config);
 // Those that talk to a running ftctl: list, status, events, switchover, ... (client.cc).
 int client_command(const Arguments& arguments, const Config& config);
 
+// Those that need ftd: forget, maintenance, metrics (through_ftd.cc).
+int ftd_command(const Arguments& arguments, const Config& config);
+
 // `ftctl may-start [GUEST...]`: those that were named, or all of the configuration. The exit code
 // is that of the first that may not.
 int may_start_command(const Arguments& arguments, const Config& config);

@@ -27,6 +27,9 @@ int dispatch(const Arguments& arguments) {
   if (command == "protect" || command == "run") return protect_command(arguments, *config);
   if (command == "standby") return standby_command(arguments, *config);
   if (command == "doctor") return doctor_command(arguments, *config);
+  if (command == "forget" || command == "maintenance" || command == "metrics") {
+    return ftd_command(arguments, *config);
+  }
   if (command == "may-start") return may_start_command(arguments, *config);
   if (command == "qemu-args") return qemu_args_command(arguments, *config);
   return client_command(arguments, *config);

@@ -9,6 +9,7 @@
 #include "earlier.h"
 #include "ending.h"
 #include "report.h"
+#include "through_ftd.h"
 
 namespace libft::ftctl {
 
@@ -39,11 +40,6 @@ Result<GuestId> name_of(Settings& settings) {
   if (!id) return failure(Code::invalid, id.error().message());
   return id;
 }
-
-struct Wanted {
-  Settings settings;
-  GuestId id;
-};
 
 Result<Wanted> wanted_guest(const Arguments& arguments, const Config& config,
                             const std::string& guest) {
@@ -228,6 +224,7 @@ Result<Ending> serve_to_the_end(const Arguments& arguments, const std::vector<Wa
 int serve(const Arguments& arguments, const Config& config) {
   const auto guests = wanted_guests(arguments, config);
   if (!guests) return print_error(guests.error());
+  if (const auto code = hand_to_ftd(arguments, *guests)) return *code;
   const auto served = serve_to_the_end(arguments, *guests);
   if (!served) print_error(served.error());
   const Ending ending = served ? *served : ending_of(served.error());
