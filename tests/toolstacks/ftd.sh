@@ -199,6 +199,10 @@ PY
   ! on a list | grep -q bad || fail "what could not be started is kept"
   ! on a stop 2> "$folder/said.log" || fail "stop ends all at once"
   grep -q 'forget' "$folder/said.log" || fail "no remedy for stop"
+  on a bugreport "$folder/report.tar.gz" > /dev/null
+  tar -xzf "$folder/report.tar.gz" -C "$folder"
+  grep -q '"web"' "$folder/libft-bugreport/status.json" || fail "no status in the report"
+  ! grep -rqF "$(cat "$folder/key")" "$folder/libft-bugreport" || fail "a key in the report"
   on a forget web | grep -q forgotten || fail "forget"
   eventually 60 is b web role primary  # A protected guest is moved first.
   [ ! -e "$folder/a/protections/web.protection.json" ] || fail "it is still stored"

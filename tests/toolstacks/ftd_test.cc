@@ -12,6 +12,7 @@
 
 #include "decide.h"
 #include "ftctl/control.h"
+#include "ftctl/redact.h"
 #include "ftctl/settings.h"
 #include "metrics.h"
 #include "notify.h"
@@ -132,6 +133,20 @@ TEST_CASE("Prometheus gets base units, and names that cannot break the format") 
         std::string::npos);
   CHECK(text.find("libft_maintenance 1\n") != std::string::npos);
   CHECK(text.find("max") == std::string::npos);  // What was not told is not made up.
+}
+
+TEST_CASE("what goes into a bug report has no secrets") {
+  const std::string key(64, 'a');
+  const std::string clean =
+      ftctl::redact("key " + key +
+                    "\netcd:https://me:pw@a:2379?user=me\n\"password\": \"hunter2\"\n"
+                    "-object secret,id=s,data=geheim\n" +
+                    std::string(1u << 20, 'f') + "\ngood");
+  for (const char* secret : {"aaaa", "me:pw", "hunter2", "geheim", "ffff"}) {
+    CHECK_MESSAGE(clean.find(secret) == std::string::npos, secret);
+  }
+  CHECK(clean.ends_with("good\n"));
+  CHECK(clean.find("@a:2379?user=me") != std::string::npos);
 }
 
 TEST_CASE("settings survive the way to ftd, without what belongs to one start") {

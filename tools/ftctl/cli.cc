@@ -38,6 +38,7 @@ constexpr Command kCommands[] = {
     {"forget", Takes::client, "GUEST", "ftd no longer keeps the guest up on this host"},
     {"maintenance", Takes::client, "on|off", "Move all guests away before the host goes down"},
     {"metrics", Takes::client, "", "What ftd tells Prometheus"},
+    {"bugreport", Takes::doctor, "FILE", "Everything that helps to find a fault, no secrets"},
     {"may-start", Takes::guard, "GUEST",
      "May this host start the guest, or does another one run it?"},
     {"stop", Takes::client, "", "End the ftctl of this host in an orderly way (as SIGTERM does)"},

@@ -16,6 +16,7 @@ int client_command(const Arguments& arguments, const Config& config);
 
 // Those that need ftd: forget, maintenance, metrics (through_ftd.cc).
 int ftd_command(const Arguments& arguments, const Config& config);
+int bugreport_command(const Arguments& arguments, const Config& config);
 
 // `ftctl may-start [GUEST...]`: those that were named, or all of the configuration. The exit code
 // is that of the first that may not.

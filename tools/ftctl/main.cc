@@ -30,6 +30,7 @@ int dispatch(const Arguments& arguments) {
   if (command == "forget" || command == "maintenance" || command == "metrics") {
     return ftd_command(arguments, *config);
   }
+  if (command == "bugreport") return bugreport_command(arguments, *config);
   if (command == "may-start") return may_start_command(arguments, *config);
   if (command == "qemu-args") return qemu_args_command(arguments, *config);
   return client_command(arguments, *config);
