@@ -41,8 +41,9 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
       ->check(CLI::IsMember({"checkpoint", "replay", "lockstep"}));
   app.add_option("--ftctl", options.ftctl, "The ftctl to use (default: this program)");
   app.add_option("--through", options.through,
-                 "What protects the guest: ftctl, or a small program in C with nothing but libft.h")
-      ->check(CLI::IsMember({"ftctl", "capi"}));
+                 "What protects the guest: ftctl; each host's ftd, which keeps the pair up; or capi, a "
+                 "small program in C with nothing but libft.h")
+      ->check(CLI::IsMember({"ftctl", "ftd", "capi"}));
   app.add_flag("--reprotect-all", options.reprotect_all,
                "Protect the survivor again in each run, not only in the first");
   app.add_flag("--bench", options.bench, "No failure: load with and without protection, 4 rows");

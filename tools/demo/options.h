@@ -25,7 +25,7 @@ struct DemoOptions {
   bool machine = false;           // A guest on libft's own machine instead of one in QEMU.
   std::string strategy = "checkpoint";
   std::string ftctl;              // Empty: this program.
-  std::string through = "ftctl";  // or "capi": `pair`, a program that has libft.h alone.
+  std::string through = "ftctl";  // or "ftd", or "capi": `pair`, a program that has libft.h alone.
   std::string pair;               // Empty: ft-pair, beside this program.
   bool reprotect_all = false;     // In each run, not only in the first.
   bool bench = false;

@@ -103,7 +103,7 @@ class Run {
         break;
       case Victim::path: FT_TRY(hosts().cut(Side::a, lab::Path::replication)); break;
       case Victim::stall: hosts().host(Side::a).signal_all(SIGSTOP); break;
-      case Victim::libft: stage_.primary->child.kill_and_reap(); break;
+      case Victim::libft: stage_.primary->kill(); break;
       case Victim::switchover: FT_TRY(ask_to_switch_over(stage_.primary->control)); break;
     }
     result_.protection_ended = result_.killed;
@@ -114,7 +114,7 @@ class Run {
   // The dead ftctl is reaped: its successor on that host looks whether it still lives.
   Status kill(Side side) {
     FT_ASSIGN(result_.killed, stage_.world->kill_host(side));
-    (side == Side::a ? stage_.primary : stage_.backup)->child.kill_and_reap();
+    (side == Side::a ? stage_.primary : stage_.backup)->child->kill_and_reap();
     return {};
   }
 
@@ -180,7 +180,9 @@ class Run {
       }
       case Victim::libft: {
         mark(now(), "libft restarted on A");
-        FT_ASSIGN(stage_.primary, stage_.world->protect(Side::a));
+        if (!stage_.world->through_ftd()) {
+          FT_ASSIGN(stage_.primary, stage_.world->protect(Side::a));
+        }
         return expect_fenced(*stage_.primary);
       }
       case Victim::link: {
@@ -207,9 +209,10 @@ class Run {
   // It learns that it lost, or has handed over, stops its guest, and says which with its exit code.
   Status expect_fenced(Ftctl& loser) { return expect_end(loser, kExitFenced); }
   Status expect_end(Ftctl& loser, int code) {
+    if (stage_.world->through_ftd()) return expect_backup(loser);
     std::optional<os::ChildEnd> end;
     FT_TRY(parts_.interrupt.wait("the old primary to end", kFencePatience, [&] {
-      if (auto ended = loser.child.wait(Nanos{0})) end = *ended;
+      if (auto ended = loser.child->wait(Nanos{0})) end = *ended;
       return end.has_value();
     }));
     mark(now(), fmt::format("{} ends", letter(loser.side)));
@@ -224,6 +227,17 @@ class Run {
     return {};
   }
 
+  // Where ftd keeps it up, whoever lost or handed over goes on as the backup.
+  Status expect_backup(const Ftctl& loser) {
+    FT_TRY(parts_.interrupt.wait("the old primary to become the backup", kFencePatience,
+                                 [&] { return loser.backs(); }));
+    mark(now(), fmt::format("{} backs", letter(loser.side)));
+    if (!event_time(loser, {"ftctl_fenced", "ftctl_refused", "ftctl_handed_over"})) {
+      problem("the old primary neither was fenced nor handed over");
+    }
+    return {};
+  }
+
   Status protect_again() {
     const Side side = other(survivor_->side);
     const bool was_dead = options_.victim == Victim::primary || options_.victim == Victim::backup;
@@ -231,7 +245,7 @@ class Run {
     const Time from = now();
     Ftctl* standby = side == Side::b ? stage_.backup.get() : nullptr;
     const bool linked = options_.victim == Victim::link || options_.victim == Victim::path;
-    const bool still_there = linked && standby != nullptr && !standby->child.wait(Nanos{0});
+    const bool still_there = linked && standby != nullptr && !standby->child->wait(Nanos{0});
     if (!still_there) {
       FT_ASSIGN(again_, stage_.world->stand_by(side));
       standby = again_.get();
@@ -327,13 +341,14 @@ class Run {
   void collect() {
     for (const Ftctl* ftctl : {stage_.primary.get(), stage_.backup.get(), again_.get()}) {
       if (ftctl == nullptr) continue;
+      if (ftctl == again_.get() && stage_.world->through_ftd()) continue;  // The same file.
       const auto text = os::read_file(ftctl->epochs_log, 256u << 20);
       if (!text) continue;
       const auto epochs = parse_epochs(*text, letter(ftctl->side));
       result_.epochs.insert(result_.epochs.end(), epochs.begin(), epochs.end());
     }
     // A restarted libft has another log; that of its predecessor is the first.
-    if (options_.victim == Victim::libft) {
+    if (options_.victim == Victim::libft && !stage_.world->through_ftd()) {
       if (const auto text = os::read_file(parts_.folder + "/A1.epochs", 256u << 20)) {
         const auto epochs = parse_epochs(*text, 'A');
         result_.epochs.insert(result_.epochs.end(), epochs.begin(), epochs.end());

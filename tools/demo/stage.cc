@@ -29,7 +29,7 @@ Status wait_for(const RunParts& parts, Ftctl& ftctl, std::string_view what, Nano
   std::optional<os::ChildEnd> end;
   const Status waited = parts.interrupt.wait(what, patience, [&] {
     if (done()) return true;
-    if (auto ended = ftctl.child.wait(Nanos{0})) end = *ended;
+    if (auto ended = ftctl.child->wait(Nanos{0})) end = *ended;
     return end.has_value();
   });
   if (end) {

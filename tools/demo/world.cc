@@ -54,6 +54,20 @@ bool Ftctl::runs_guest() const {
   return now && now->value("role", "") == "primary";
 }
 
+bool Ftctl::backs() const {
+  const auto now = status();
+  return now && now->value("role", "") == "backup";
+}
+
+void Ftctl::kill() {
+  const auto now = status();
+  if (!now || !now->contains("keeper")) {
+    child->kill_and_reap();
+  } else if (const pid_t pid = (*now)["keeper"].value("pid", 0); pid > 0) {
+    ::kill(pid, SIGKILL);
+  }
+}
+
 Result<std::unique_ptr<World>> World::create(const DemoOptions& options, const std::string& guest,
                                              const std::string& folder, Interrupt& interrupt) {
   std::unique_ptr<World> world(new World(options, guest, folder, interrupt));
@@ -168,7 +182,7 @@ World::Words World::common_words(Side side) const {
           {"tap", kTap},
           {"arbiter", arbiter_},
           {"key_file", folder_ + "/key"},
-          {"state_dir", fmt::format("{}/{}-state", folder_, letter(side))}};
+          {"state_dir", state_folder(side)}};
 }
 
 // The guest is named by the command, everything else by options: `--state-dir DIR`.
@@ -206,11 +220,85 @@ Result<std::unique_ptr<Ftctl>> World::start(Side side, const std::string& duty, 
   os::ChildOptions program;
   program.argv =
       options_.through == "capi" ? pair_command(duty, words) : ftctl_command(duty, words);
+  if (through_ftd()) return start_through_ftd(side, program.argv, epochs);
   FT_ASSIGN(const os::ScopedFd out, log_file(fmt::format("{}{}.log", letter(side), started_)));
   program.stdout_fd = program.stderr_fd = out.get();
   program.own_session = true;  // Ctrl-C is for the demo, which ends it in order.
   FT_ASSIGN(os::Child child, hosts_->host(side).start(program));
-  return std::make_unique<Ftctl>(Ftctl{side, control, log, epochs, std::move(child)});
+  return std::make_unique<Ftctl>(
+      Ftctl{side, control, log, epochs, std::make_shared<os::Child>(std::move(child))});
+}
+
+std::string World::state_folder(Side side) const {
+  return fmt::format("{}/{}-state", folder_, letter(side));
+}
+
+// Once a host's ftd knows the guest, it does by itself whatever is due, also after the host's
+// death.
+Result<std::unique_ptr<Ftctl>> World::start_through_ftd(Side side,
+                                                        const std::vector<std::string>& argv,
+                                                        const std::string& epochs) {
+  const bool known = ftds_.contains(side);
+  FT_TRY(boot_ftd(side));
+  Ftd& ftd = ftds_[side];
+  if (!known) {
+    ftd.epochs_log = epochs;
+    os::ChildOptions ftctl;
+    ftctl.argv = argv;
+    // For the time when this host is the backup.
+    if (argv[1] == "protect") {
+      ftctl.argv.insert(ftctl.argv.end(), {"--peer", addresses(other(side))});
+    }
+    FT_ASSIGN(const os::ScopedFd out, log_file(fmt::format("{}-ftctl.log", letter(side))));
+    ftctl.stdout_fd = ftctl.stderr_fd = out.get();
+    FT_ASSIGN(os::Child child, hosts_->host(side).start(ftctl));
+    FT_ASSIGN(const os::ChildEnd end, child.wait(std::chrono::seconds{60}));
+    if (!end.clean()) {
+      return failure(Code::refused,
+                     fmt::format("ftctl {} through ftd: {}; see {}/{}-ftctl.log", argv[1],
+                                 os::to_string(end), folder_, letter(side)));
+    }
+  }
+  return std::make_unique<Ftctl>(
+      Ftctl{side, state_folder(side) + "/ftd.sock", ftd.log, ftd.epochs_log, ftd.child});
+}
+
+Status World::boot_ftd(Side side) {
+  const Ftd& ftd = ftds_[side];
+  if (ftd.child && !ftd.child->wait(Nanos{0})) return {};
+  // As /run is after a boot; what is to be kept up lies in a folder beside it.
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(state_folder(side), error)) {
+    if (!entry.is_directory()) std::filesystem::remove(entry.path(), error);
+  }
+  return start_ftd(side);
+}
+
+Status World::start_ftd(Side side) {
+  namespace fs = std::filesystem;
+  Ftd& ftd = ftds_[side];
+  const fs::path here = fs::path(options_.ftctl).parent_path();
+  const fs::path installed = here / "../sbin/ftd", built = here / "../ftd/ftd";
+  ftd.log = fmt::format("{}/{}-ftd.log", folder_, letter(side));
+  os::ChildOptions options;
+  options.argv = {fs::exists(installed) ? installed.string() : built.string(), "--state-dir",
+                  state_folder(side), "--ftctl", options_.ftctl};
+  FT_ASSIGN(const os::ScopedFd out, log_file(fmt::format("{}-ftd.log", letter(side))));
+  options.stdout_fd = options.stderr_fd = out.get();
+  options.own_session = true;
+  FT_ASSIGN(os::Child child, hosts_->host(side).start(options));
+  ftd.child = std::make_shared<os::Child>(std::move(child));
+  FT_ASSIGN(const auto socket, os::SocketAddress::unix_path(state_folder(side) + "/ftd.sock"));
+  return interrupt_.wait("ftd to answer", std::chrono::seconds{30},
+                         [&] { return os::connect_socket(socket, Millis{200}).has_value(); });
+}
+
+Status World::restart_ftd(Side side) {
+  os::Child& child = *ftds_.at(side).child;
+  FT_TRY(child.signal(SIGTERM));
+  FT_ASSIGN(const os::ChildEnd end, child.wait(std::chrono::seconds{20}));
+  if (!end.clean()) return Status(Code::internal, "ftd ended with " + os::to_string(end));
+  return start_ftd(side);
 }
 
 Result<Time> World::kill_host(Side side) {

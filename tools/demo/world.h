@@ -4,6 +4,7 @@
 // it started is ended. The demo's main thread calls it.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,16 +22,18 @@ using lab::Side;
 inline char letter(Side side) { return side == Side::a ? 'A' : 'B'; }
 inline Side other(Side side) { return side == Side::a ? Side::b : Side::a; }
 
-// One ftctl, protecting or standing by; or the program in its place that has the C ABI alone, and
-// answers as it does.
+// One ftctl, protecting or standing by; or a host's ftd, which keeps that one up; or the program in its
+// place that has the C ABI alone, and answers as it does.
 struct Ftctl {
   Side side = Side::a;
   std::string control, log, epochs_log;
-  os::Child child;
+  std::shared_ptr<os::Child> child;  // Of one host's ftd there is one, whoever asks it.
 
   std::optional<Json> status() const;  // Nothing while it does not answer.
   bool protects() const;               // A primary whose backup can take over now.
   bool runs_guest() const;             // The owner.
+  bool backs() const;
+  void kill();  // The process that serves the guest, and nothing else.
 };
 
 class World {
@@ -49,6 +52,10 @@ class World {
   // Whether anything lives on the host.
   bool empty(Side side) { return hosts_->host(side).signal_all(0) == 0; }
 
+  // As `systemctl restart ftd`: the processes that serve guests are left alone.
+  Status restart_ftd(Side side);
+  bool through_ftd() const { return options_.through == "ftd"; }
+
   std::string console_log() const { return folder_ + "/console.log"; }
 
  private:
@@ -66,6 +73,11 @@ class World {
   std::vector<std::string> ftctl_command(const std::string& duty, const Words& words) const;
   std::vector<std::string> pair_command(const std::string& duty, const Words& words) const;
   Result<std::unique_ptr<Ftctl>> start(Side side, const std::string& duty, Words words);
+  Result<std::unique_ptr<Ftctl>> start_through_ftd(Side side, const std::vector<std::string>& argv,
+                                                   const std::string& epochs);
+  Status boot_ftd(Side side);
+  Status start_ftd(Side side);
+  std::string state_folder(Side side) const;
   Result<os::ScopedFd> log_file(const std::string& name) const;
 
   const DemoOptions& options_;
@@ -74,6 +86,11 @@ class World {
   std::unique_ptr<lab::TwoHosts> hosts_;
   std::string arbiter_;
   std::optional<os::Child> etcd_;
+  struct Ftd {
+    std::shared_ptr<os::Child> child;
+    std::string log, epochs_log;
+  };
+  std::map<Side, Ftd> ftds_;
   int started_ = 0;
 };
 

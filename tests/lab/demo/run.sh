@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# run.sh FTCTL CASE FOLDER: one run of the demo. CASE is a victim, `etcd`, `capi-VICTIM`, or
+# run.sh FTCTL CASE FOLDER: one run of the demo. CASE is a victim, `etcd`, `ftd`, `capi-VICTIM`, or
 # machine_STRATEGY_VICTIM for a guest on libft's own machine. Exit code 77, with the reason, where this
 # machine cannot run it.
 set -euo pipefail
@@ -16,6 +16,9 @@ victim=${case#capi-} arbiter=file through=ftctl
 if [ "$case" = etcd ]; then
   command -v etcd > /dev/null || skip "no etcd (apt-get install etcd-server)"
   victim=primary arbiter=etcd
+fi
+if [ "$case" = ftd ]; then
+  victim=primary through=ftd
 fi
 
 strategy=checkpoint
