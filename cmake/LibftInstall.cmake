@@ -38,6 +38,17 @@ function(libft_install)
           DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT dev)
 
   install(TARGETS ftctl RUNTIME COMPONENT tools)
+  install(TARGETS ftd RUNTIME DESTINATION ${CMAKE_INSTALL_SBINDIR} COMPONENT tools)
+  install(TARGETS xl-ft RUNTIME COMPONENT tools)
+  if(TARGET ft_xlcfg)
+    install(TARGETS ft_xlcfg LIBRARY DESTINATION ${LIBFT_MODULE_DIR} COMPONENT xen)
+  endif()
+  install(PROGRAMS tools/xapi/libft DESTINATION ${CMAKE_INSTALL_DATADIR}/libft/xapi COMPONENT tools)
+  # Only when it is installed is it known where ftd then is.
+  install(CODE "set(PREFIX \${CMAKE_INSTALL_PREFIX})
+    configure_file(${CMAKE_SOURCE_DIR}/tools/ftd/ftd.service.in ${CMAKE_BINARY_DIR}/ftd.service @ONLY)
+    file(INSTALL ${CMAKE_BINARY_DIR}/ftd.service
+         DESTINATION \${CMAKE_INSTALL_PREFIX}/lib/systemd/system)" COMPONENT tools)
   # Where libft.so and ftctl look for what they preload into QEMU.
   install(TARGETS ft_preload LIBRARY DESTINATION ${LIBFT_MODULE_DIR} COMPONENT library)
   if(TARGET ft_xen)
@@ -64,6 +75,9 @@ set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "libft1 (= ${PROJECT_VERSION})")
 set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME libft-tools)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SECTION admin)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_DEPENDS "libft1 (= ${PROJECT_VERSION})")
+set(CPACK_DEBIAN_TOOLS_PACKAGE_CONTROL_EXTRA
+  "${CMAKE_SOURCE_DIR}/tools/packaging/postinst;${CMAKE_SOURCE_DIR}/tools/packaging/prerm;${CMAKE_SOURCE_DIR}/tools/packaging/postrm")
+set(CPACK_DEBIAN_TOOLS_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 set(CPACK_DEBIAN_XEN_PACKAGE_NAME libft-xen)
 set(CPACK_DEBIAN_XEN_PACKAGE_SECTION libs)
 set(CPACK_COMPONENT_LIBRARY_DESCRIPTION
@@ -74,8 +88,9 @@ set(CPACK_COMPONENT_DEV_DESCRIPTION
   "Fault tolerance for virtual machines: header
  What a toolstack needs to be built with libft: libft.h, and files for pkg-config and CMake.")
 set(CPACK_COMPONENT_TOOLS_DESCRIPTION
-  "Fault tolerance for virtual machines: ftctl
- Protects guests of a stock QEMU from the command line.")
+  "Fault tolerance for virtual machines: ftctl and ftd
+ Protects guests of a stock QEMU, and with libft-xen Xen domains, from the command line; ftd keeps
+ them protected over restarts of the toolstack and of the host. xl-ft is for those who use xl.")
 set(CPACK_COMPONENT_XEN_DESCRIPTION
   "Fault tolerance for virtual machines: Xen
  The module by which libft's tools reach Xen domains, for one minor of Xen.")

@@ -23,6 +23,19 @@ for library in libssl3 libcurl; do
 done
 grep -q libxen <<< "$depends" && { echo "libft1 depends on Xen: $depends"; exit 1; }
 
+# libft-tools: ftd with its unit, and xl-ft, which reaches Xen's library through libft-xen only.
+tools=$(echo "$work"/made/libft-tools_*.deb)
+! dpkg-deb --field "$tools" Depends | grep -q libxen || { echo "libft-tools depends on Xen"; exit 1; }
+grep -q '^ExecStart=/usr/sbin/ftd$' "$root/usr/lib/systemd/system/ftd.service"
+dpkg-deb -e "$tools" "$work/control"
+for script in postinst prerm postrm; do
+  [ -x "$work/control/$script" ] && sh -n "$work/control/$script"
+done
+if command -v systemd-analyze > /dev/null; then
+  sed 's|^ExecStart=.*|ExecStart=/bin/true|' "$root/usr/lib/systemd/system/ftd.service" > "$work/ftd.service"
+  said=$(systemd-analyze verify "$work/ftd.service" 2>&1 | grep ftd.service || true)
+  [ -z "$said" ] || { echo "ftd.service: $said"; exit 1; }
+fi
 lib=$(dirname "$(find "$root" -name libft.so.1)")
 [ -f "$lib/libft/libft-tls.so" ] && [ -f "$root/usr/include/libft.h" ]
 [ -f "$lib/libft/libft-preload.so" ]  # Which the QEMU driver of both needs.
@@ -31,6 +44,8 @@ man=$root/usr/share/man/man3
   { echo "libft-dev has no manual pages in $man"; exit 1; }
 export LD_LIBRARY_PATH=$lib
 "$root/usr/bin/ftctl" --version
+"$root/usr/sbin/ftd" --version
+"$root/usr/bin/xl-ft" --version
 
 cmake -S "$source/examples" -B "$work/examples" -DCMAKE_PREFIX_PATH="$root/usr" > "$work/cmake.log" ||
   { cat "$work/cmake.log"; exit 1; }
