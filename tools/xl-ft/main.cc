@@ -70,7 +70,7 @@ Result<Settings> settings_of(const Asked& asked, const std::string& name) {
 }
 
 Result<std::string> ftd_of(const Asked& asked) {
-  FT_ASSIGN(const auto ftd, running_ftd(asked.state_dir));
+  FT_ASSIGN(const auto ftd, ftd_to_look_at(asked.state_dir));
   if (ftd) return *ftd;
   return failure(with_remedy(Code::not_found, "no ftd runs here", "`systemctl start ftd`"));
 }
