@@ -511,8 +511,9 @@ FT_API int32_t ft_session_set_events(ft_session *session, const ft_event_sink *e
  * ended, and so do events. */
 
 /* Protects a running guest: creates the arbiter's record. Done: the session is the primary, alone
- * until a backup is offered. When it fails the guest runs on as before. What is missing is refused
- * at once, all of it. */
+ * until a backup is offered. When it fails the guest runs on as before; FT_E_FENCED, which only one
+ * with `earlier` gets: another replica owns the guest, and what is left of it here must not run on.
+ * What is missing is refused at once, all of it. */
 FT_API int32_t ft_session_protect(ft_session *session, const ft_completion *done, ft_error *error);
 /* Becomes a backup. Done: it dials. */
 FT_API int32_t ft_session_stand_by(ft_session *session, const ft_completion *done,

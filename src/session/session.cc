@@ -152,6 +152,11 @@ class SessionImpl final : public Session {
                       arbiter_.description(), answer.detail));
     const auto found = answer.record;
     const bool ours = context_.options.take_over_record && found.owner == context_.options.earlier;
+    // Somebody took over from the life that is taken up: its guest has lost.
+    if (!found.ended && !ours && context_.options.take_over_record)
+      return failure(Code::fenced,
+                     fmt::format("{}: {} owns this guest now: what is left of it here must not run",
+                                 arbiter_.description(), to_string(found.owner)));
     if (!found.ended && !ours)
       return failure(
           Code::refused,

@@ -370,3 +370,30 @@ TEST_CASE("a QMP port without a QEMU of its own is freed with its session, once"
   }
   CHECK(freed == 2);
 }
+
+TEST_CASE("who takes up a guest that another replica owns by now is told that it is fenced") {
+  World world;
+  {
+    Host owner(world, "a"), late(world, "b");
+    owner.protect();
+    REQUIRE(drive(world, {&owner}, [&] { return owner.done == 1; }));
+    REQUIRE(owner.last_status == FT_OK);
+
+    ft_session_free(late.session);
+    ft_options* options = nullptr;
+    ft_options_new(&options, nullptr);
+    ft_options_set(options, "name", "toy", nullptr);
+    ft_options_set(options, "host", "b", nullptr);
+    ft_options_set(options, "earlier", "b/00000000000000000000000000000001", nullptr);
+    REQUIRE(ft_session_new(options, &late.session, nullptr) == FT_OK);
+    ft_options_free(options);
+    late.set_common();
+    late.set_guest(true);
+    REQUIRE(ft_session_protect(late.session, late.completion(), nullptr) == FT_OK);
+    REQUIRE(drive(world, {&owner, &late}, [&] { return late.done == 1; }));
+    CHECK(late.last_status == FT_E_FENCED);
+    CHECK(late.last_text.find("owns this guest now") != std::string::npos);
+    CHECK(owner.state().role == FT_ROLE_PRIMARY);
+  }
+  CHECK(world.freed == world.given);
+}
