@@ -24,6 +24,9 @@ class PageSet {
   // Adds pages first .. first+count-1. Appending in ascending order is O(1); anything else is
   // linear in the number of runs.
   void add(PageNo first, std::uint64_t count = 1);
+  // Adds all of them. Ascending runs of which none is empty or touches the next are copied as they
+  // are. REQUIRES: no run ends beyond the last number.
+  void add(std::span<const PageRun> runs);
   void merge(const PageSet& other);
   void clear() { runs_.clear(); pages_ = 0; }
   void reserve(std::size_t runs) { runs_.reserve(runs); }

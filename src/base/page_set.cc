@@ -37,6 +37,23 @@ void PageSet::add(PageNo first, std::uint64_t count) {
   }
 }
 
+void PageSet::add(std::span<const PageRun> runs) {
+  std::uint64_t end = runs_.empty() ? 0 : end_of(runs_.back());
+  bool as_they_are = true;
+  std::uint64_t sum = 0;
+  for (const PageRun& run : runs) {  // No branch: this is on the way of every checkpoint.
+    as_they_are &= (run.count != 0) & ((run.first.value > end) | (end == 0));
+    end = end_of(run);
+    sum += run.count;
+  }
+  if (!as_they_are) {
+    for (const PageRun& run : runs) add(run.first, run.count);
+    return;
+  }
+  runs_.insert(runs_.end(), runs.begin(), runs.end());
+  pages_ += sum;
+}
+
 void PageSet::merge(const PageSet& other) {
   if (other.empty()) return;
   PageSet merged;

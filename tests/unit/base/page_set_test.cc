@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "libft/page_set.h"
+
 #include <doctest/doctest.h>
+
 #include <random>
 #include <set>
-
-#include "libft/page_set.h"
 
 using libft::PageNo;
 using libft::PageSet;
@@ -24,6 +25,27 @@ void check_equal(const PageSet& set, const std::set<std::uint64_t>& model) {
 }
 
 }  // namespace
+
+TEST_CASE("many runs added at once are what they are one by one") {
+  std::mt19937_64 random(11);
+  for (int round = 0; round < 500; ++round) {
+    PageSet at_once, one_by_one;
+    for (int part = 0; part < 3; ++part) {  // The first parts leave something to meet.
+      std::vector<libft::PageRun> runs;
+      const bool in_order = random() % 2 == 0;
+      std::uint64_t next = one_by_one.pages() + random() % 40;
+      for (int i = 0; i < 8; ++i) {
+        const std::uint64_t count = random() % (in_order ? 3 : 5);
+        next = in_order ? next + count + random() % 3 : random() % 200;
+        runs.push_back({PageNo{next}, count});
+        one_by_one.add(PageNo{next}, count);
+        if (in_order) next += count;
+      }
+      at_once.add(std::span<const libft::PageRun>(runs));
+      CHECK(at_once == one_by_one);
+    }
+  }
+}
 
 TEST_CASE("a page set behaves like a set of numbers") {
   std::mt19937_64 random(7);
