@@ -2,6 +2,7 @@
 #include "demo/options.h"
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
 
 namespace libft::demo {
 
@@ -40,9 +41,10 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
   app.add_option("--strategy", options.strategy, "As for ftctl protect")
       ->check(CLI::IsMember({"checkpoint", "replay", "lockstep"}));
   app.add_option("--ftctl", options.ftctl, "The ftctl to use (default: this program)");
-  app.add_option("--through", options.through,
-                 "What protects the guest: ftctl; each host's ftd, which keeps the pair up; or capi, a "
-                 "small program in C with nothing but libft.h")
+  app.add_option(
+         "--through", options.through,
+         "What protects the guest: ftctl; each host's ftd, which keeps the pair up; or capi, a "
+         "small program in C with nothing but libft.h")
       ->check(CLI::IsMember({"ftctl", "ftd", "capi"}));
   app.add_flag("--reprotect-all", options.reprotect_all,
                "Protect the survivor again in each run, not only in the first");
@@ -56,6 +58,11 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
   options.victim = *victim_from(victim);
   options.machine = options.guest == "machine";
   if (options.machine) options.guest.clear();
+  if (options.through == "capi" && (options.machine || options.strategy != "checkpoint")) {
+    std::fputs("ftctl demo: --through capi has QEMU guests and the strategy checkpoint only\n",
+               stderr);
+    return 2;
+  }
   if (before->count() > 0) options.seconds = seconds;
   return std::nullopt;
 }
