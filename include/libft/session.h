@@ -41,7 +41,7 @@ std::string_view to_string(Strategy strategy);
 Result<Strategy> strategy_from(std::string_view name);
 
 struct SessionOptions {
-  Strategy strategy = Strategy::checkpoint;
+  Strategy strategy = Strategy::checkpoint;  // A backup learns its primary's, and keeps to it.
   // --- interval ---
   bool adaptive = true;             // False: a checkpoint every `interval`, whatever the guest does.
   Nanos interval = Millis{25};      // The shortest time between checkpoints while no output waits.

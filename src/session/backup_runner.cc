@@ -410,6 +410,7 @@ void BackupRunner::promote(const core::Promote& order) {
     follow_.reset();
   }
   // What was executed here and not acknowledged is part of the guest's life now, under a new generation.
+  context_.options.strategy = strategy_;  // The pair's, whoever leads it.
   const Epoch newest = executing_.empty() ? core_.newest().epoch : executing_.back().id.epoch;
   promoted_({order.record, core_.self(), newest.next(), order.stay_paused});
   if (replica_.input) {

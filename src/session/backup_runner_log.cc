@@ -6,8 +6,8 @@
 namespace libft::session {
 
 void BackupRunner::on_log(const wire::Frame& frame) {
-  // After a reconnection, what is here and not acknowledged comes again.
-  if (!executing_.empty() && frame.header.id <= executing_.back().id) return;
+  // After a reconnection, what was here and not acknowledged when this replica said hello comes again.
+  if (follow_ && frame.header.id <= logs_.newest()) return;
   auto whole = logs_.on_frame(frame);
   if (whole && *whole && !follow_)
     whole = failure(Code::corrupt, "a log, and no checkpoint that it goes on from");

@@ -78,8 +78,8 @@ void Replica::on_log(const wire::Frame& frame) {
   if (world_.is(Mutant::execute_before_whole))
     send(wire::Ack{{backup_->generation(), Epoch{frame.header.id.epoch.value + 1}}},
          backup_->generation());
-  // After a reconnection, what is here and not acknowledged comes again.
-  if (!executing_.empty() && frame.header.id <= executing_.back().id) return;
+  // After a reconnection, what was here and not acknowledged when this replica said hello comes again.
+  if (follower_ && frame.header.id <= logs_.newest()) return;
   auto whole = logs_.on_frame(frame);
   if (whole && *whole && !follower_)
     whole = failure(Code::corrupt, "a log, and no checkpoint that it goes on from");

@@ -194,7 +194,7 @@ std::vector<std::string> World::ftctl_command(const std::string& duty, const Wor
     if (name != "guest") argv.push_back(option);
     argv.push_back(value);
   }
-  argv.insert(argv.end(), {"--strategy", options_.strategy});
+  if (duty == "protect") argv.insert(argv.end(), {"--strategy", options_.strategy});
   if (options_.interval_ms > 0)
     argv.insert(argv.end(), {"--interval", std::to_string(options_.interval_ms)});
   if (options_.fixed) argv.emplace_back("--fixed");

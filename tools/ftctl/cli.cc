@@ -60,7 +60,8 @@ bool applies(const Key& key, Takes takes) {
       return option == "arbiter" || option == "manual-failover" || option == "host" ||
              option == "state-dir" || option == "arbiter-timeout";
     case Takes::primary: return option != "guest";
-    case Takes::backup: return option != "guest" && option != "anew" && option != "resume";
+    case Takes::backup:
+      return option != "guest" && option != "anew" && option != "resume" && option != "strategy";
   }
   return false;
 }

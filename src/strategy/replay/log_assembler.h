@@ -14,6 +14,7 @@ class LogAssembler {
  public:
   // The next epoch builds on `base`, complete here; its log begins at `at`.
   void begin(EpochId base, Position at);
+  EpochId newest() const { return base_; }  // Whole here.
   // Abandons an epoch that is only half here, as after a lost connection.
   void drop_partial();
 

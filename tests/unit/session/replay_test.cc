@@ -91,7 +91,9 @@ TEST_CASE("a guest that is executed on both hosts survives either") {
   for (const Strategy strategy : {Strategy::replay, Strategy::lockstep}) {
     CAPTURE(to_string(strategy));
     const auto folder = temporary_folder();
-    MachineHost a("a", folder, strategy), b("b", folder, strategy), c("c", folder, strategy);
+    // A standby learns the strategy from its primary.
+    MachineHost a("a", folder, strategy), b("b", folder, Strategy::checkpoint),
+        c("c", folder, Strategy::checkpoint);
     a.protect();
     set_all(a, 0, 10);
     b.stand_by(a.address);
@@ -110,6 +112,7 @@ TEST_CASE("a guest that is executed on both hosts survives either") {
     c.stand_by(b.address);
     REQUIRE(b.reaches("protecting"));
     REQUIRE(c.reaches("in_sync"));
+    CHECK(c.session->status().strategy == to_string(strategy));
     set_all(b, 40, 50);
     REQUIRE(b.session->switch_over());
     REQUIRE(c.eventually([](const SessionStatus& s) { return s.role == Role::primary; }));
