@@ -131,6 +131,8 @@ class XenCalls {
   // Waits until a watch fires, `wake_fd` (or -1) is readable, or the time is over; swallows all
   // that has fired.
   virtual Status wait(Nanos timeout, int wake_fd) = 0;
+  // How often wait() swallowed word of a change of that very path.
+  virtual std::uint64_t fired(const std::string& path) const = 0;
 };
 
 // How a thread of the driver's gets calls of its own.

@@ -121,6 +121,7 @@ Status Life::start() {
   wake_.emplace(std::move(wake));
   FT_TRY(calls_->watch(kReleased));
   FT_TRY(calls_->watch(domain_path(domain_, "memory/target")));
+  FT_TRY(calls_->watch(domain_path(domain_, "control/shutdown")));  // The Suspender counts.
   thread_ = os::start_thread("ft-xen", [this] { run(); });
   return {};
 }
@@ -140,6 +141,7 @@ void Life::set_sink(std::function<void(GuestEvent)> sink) {
 }
 
 void Life::tell(GuestEvent event) {
+  if (event.kind == Kind::reconfigured) reconfigured_ = true;
   const std::scoped_lock lock(mutex_);
   if (sink_) return sink_(std::move(event));
   if (waiting_.size() == kWaitingMax) waiting_.pop_back();

@@ -58,6 +58,9 @@ class Life {
   // As if the thread had seen it: what another part of the driver noticed. Any thread.
   void tell(GuestEvent event);
 
+  // Something was attached, detached or given another size since libft looked at the domain.
+  bool reconfigured() const { return reconfigured_; }
+
   // Has the thread stop the domain, and call `ready` with the outcome. REQUIRES: no other such
   // order is under way, and the domain runs.
   using Ready = std::function<void(Result<Stopped>)>;
@@ -78,7 +81,7 @@ class Life {
   Judge judge_;
   std::optional<os::EventFd> wake_;
   std::chrono::steady_clock::time_point look_closer_at_{};
-  std::atomic<bool> stopping_{false}, resumed_{false};
+  std::atomic<bool> stopping_{false}, resumed_{false}, reconfigured_{false};
   std::mutex mutex_;  // What is below.
   std::function<void(GuestEvent)> sink_;
   std::vector<GuestEvent> waiting_;

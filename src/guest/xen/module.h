@@ -13,7 +13,7 @@
 namespace libft::xen {
 
 // Raised with each change of XenCalls or of the types in its signatures.
-constexpr std::uint32_t kModuleVersion = 3;
+constexpr std::uint32_t kModuleVersion = 4;
 constexpr char kModuleEntry[] = "libft_xen_module";
 
 struct ModuleEntry {

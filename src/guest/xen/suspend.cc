@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "guest/xen/facts.h"
@@ -13,8 +14,16 @@ namespace {
 
 using Steady = std::chrono::steady_clock;
 
-// Asking Xen costs microseconds; where xenstored is watched for ends of domains, it may be sooner.
-constexpr Nanos kAskXenEvery = std::chrono::microseconds(500);
+// Where xenstored is watched for ends of domains, it wakes whoever waits. Asking Xen besides is for
+// who does not watch, and for a xenstored that is silent. Seldom: on a dom0 with one processor each
+// question interrupts the very guest that is waited for, and twice a millisecond made its handshake
+// several times longer (docs/XEN.md).
+constexpr Nanos kAskXenFirst = std::chrono::microseconds(500);
+constexpr Nanos kAskXenSeldom = Millis{20};
+
+// The order is written, the guest writes that it has read it. More than that was not us: who gives
+// the same order in between sees one answer, as we do, and each takes it for its own.
+constexpr std::uint64_t kQuestionAndAnswer = 2;
 
 constexpr Nanos kDeviceModelPatience = Millis{10000};
 
@@ -29,6 +38,8 @@ Result<DomainInfo> living(XenCalls& calls, DomId domain) {
 Result<Stopped> Suspender::stop(Nanos patience, const std::atomic<bool>* cancelled) {
   FT_ASSIGN(const DomainInfo info, living(calls_, domain_));
   if (info.shutdown && info.reason != kShutdownSuspend) return Stopped{info, Nanos{0}, true};
+  if (info.shutdown)
+    return failure(Code::busy, "somebody else has suspended the guest (xl save, xl migrate)");
   if (way_ == StopWay::suspended) return suspend();
   if (way_ == StopWay::asked) {
     if (info.paused)
@@ -75,14 +86,29 @@ Result<Stopped> Suspender::suspend() {
 Result<Stopped> Suspender::ask(Nanos patience, const std::atomic<bool>* cancelled) {
   ++intentions_.stops;
   intentions_.suspending = true;
+  (void)calls_.wait(Nanos{0}, -1);  // What fired until now is of no question of ours.
+  const std::string node = domain_path(domain_, "control/shutdown");
+  const std::uint64_t before = calls_.fired(node);
   const auto begun = Steady::now();
-  if (const Status asked = calls_.write(domain_path(domain_, "control/shutdown"), "suspend");
-      !asked.ok()) {
+  if (const Status asked = put_question(); !asked.ok()) {
+    if (asked.code() == Code::busy) {
+      intentions_.suspending = false;
+      return failure(asked);
+    }
     const Status undone = give_up(Millis{1000});
     return failure(undone.ok() ? asked
                                : Status(asked.code(), asked.message() + "; " + undone.message()));
   }
   auto stopped = wait_for_suspend(patience, cancelled);
+  if (stopped && !stopped->by_itself) {
+    (void)calls_.wait(Nanos{0}, -1);
+    if (calls_.fired(node) - before > kQuestionAndAnswer) {
+      intentions_.suspending = false;
+      return failure(Code::busy,
+                     "somebody else (xl save, xl migrate) asked the guest at the same time, and "
+                     "it stands still for them");
+    }
+  }
   if (stopped) {
     stopped->handshake = Steady::now() - begun;
     return stopped;
@@ -93,15 +119,27 @@ Result<Stopped> Suspender::ask(Nanos patience, const std::atomic<bool>* cancelle
   return failure(stopped.error().code(), stopped.error().message() + "; " + undone.message());
 }
 
+// Another's order (xl shutdown, reboot, save) that the guest has not read yet stays.
+Status Suspender::put_question() {
+  const std::string node = domain_path(domain_, "control/shutdown");
+  FT_ASSIGN(const bool put, calls_.replace(node, "", "suspend"));
+  if (put) return {};
+  FT_ASSIGN(const auto other, calls_.read(node));
+  if (!other) return calls_.write(node, "suspend");
+  return Status(Code::busy, "somebody else has just ordered the guest to \"" + *other + "\"");
+}
+
 // One failed question to Xen does not end the wait: the guest may be suspended by now.
 Result<Stopped> Suspender::wait_for_suspend(Nanos patience, const std::atomic<bool>* cancelled) {
   const auto deadline = Steady::now() + patience;
   unsigned failures = 0;
-  for (;;) {
+  for (Nanos rest = kAskXenFirst;; rest = std::min(2 * rest, kAskXenSeldom)) {
     auto info = living(calls_, domain_);
     if (!info && (info.error().code() == Code::guest_gone || ++failures > 2))
       return failure(info.error());
     if (info && info->shutdown) return Stopped{*info, Nanos{0}, info->reason != kShutdownSuspend};
+    if (info && info->paused && way_ == StopWay::asked)
+      return failure(Code::busy, "the guest's owner paused it before it could suspend itself");
     if (cancelled != nullptr && *cancelled)
       return failure(Code::cancelled, "the guest was not waited for any longer");
     if (Steady::now() >= deadline)
@@ -110,7 +148,7 @@ Result<Stopped> Suspender::wait_for_suspend(Nanos patience, const std::atomic<bo
           fmt::format("the guest did not suspend itself within {} s: is its kernel "
                       "alive, and does it know Xen's control/shutdown?",
                       std::chrono::duration_cast<std::chrono::seconds>(patience).count()));
-    if (const Status waited = calls_.wait(kAskXenEvery, -1); !waited.ok() && ++failures > 2)
+    if (const Status waited = calls_.wait(rest, -1); !waited.ok() && ++failures > 2)
       return failure(waited);
   }
 }
@@ -133,7 +171,7 @@ Status Suspender::give_up(Nanos patience) {
       return tell_store(calls_, domain_);
     }
     if (!info && info.error().code() == Code::guest_gone) return info.error();
-    (void)calls_.wait(kAskXenEvery, -1);
+    (void)calls_.wait(kAskXenSeldom, -1);
   }
   intentions_.answers_late = true;
   intentions_.suspending = false;

@@ -52,6 +52,7 @@ class Suspender {
 
  private:
   Result<Stopped> ask(Nanos patience, const std::atomic<bool>* cancelled);
+  Status put_question();
   Result<Stopped> suspend();
   Result<Stopped> wait_for_suspend(Nanos patience, const std::atomic<bool>* cancelled);
   Status give_up(Nanos patience);

@@ -213,6 +213,10 @@ Status Xen::start_tracking() {
   FT_ASSIGN(const auto info, calls().domain(parts_.domain));
   if (!info || info->dying) return Status(Code::guest_gone, "the domain was destroyed");
   FT_TRY(check_memory(info->total_pages));
+  if (life_ && life_->reconfigured())
+    return Status(Code::unsupported,
+                  "the guest's devices or its memory are not what they were when libft took it: "
+                  "end ftctl and `ftctl protect` it anew");
   FT_TRY(note_keyboard());
   FT_ASSIGN(const auto mark, calls().read(mark_of(parts_.domain)));
   FT_TRY(calls().write(mark_of(parts_.domain), "log-dirty"));

@@ -103,6 +103,8 @@ class Bitmap {
 Status failed(std::string_view doing) { return os::errno_status(doing); }
 Status answer(int result, std::string_view doing) { return result < 0 ? failed(doing) : Status(); }
 
+constexpr std::size_t kPathsCounted = 64;
+
 class Library final : public XenCalls {
  public:
   ~Library() override {
@@ -203,6 +205,10 @@ class Library final : public XenCalls {
     return failed("stop watching xenstore's " + path);
   }
   Status wait(Nanos timeout, int wake_fd) override;
+  std::uint64_t fired(const std::string& path) const override {
+    const auto found = fired_.find(path);
+    return found == fired_.end() ? 0 : found->second;
+  }
 
  private:
   SilentLogger logger_{{say_nothing, show_nothing, destroy_nothing}};
@@ -211,6 +217,7 @@ class Library final : public XenCalls {
   xs_handle* xs_ = nullptr;
   xendevicemodel_handle* model_ = nullptr;
   std::unique_ptr<Bitmap> bitmap_;
+  std::map<std::string, std::uint64_t> fired_;
 
   // A domain's grant table, read only. It grows, and is mapped anew then.
   struct Grants {
@@ -604,7 +611,12 @@ Status Library::wait(Nanos timeout, int wake_fd) {
   const auto woke = os::wait_ready(xs_fileno(xs_), POLLIN, wake_fd, timeout);
   if (!woke) return woke.error();
   if (*woke != os::Woke::ready) return {};
-  while (char** const fired = xs_check_watch(xs_)) std::free(fired);
+  while (char** const fired = xs_check_watch(xs_)) {
+    // Of what is watched as a whole (backends of a domain) only how often is no news.
+    if (fired_.size() < kPathsCounted || fired_.contains(fired[XS_WATCH_PATH]))
+      ++fired_[fired[XS_WATCH_PATH]];
+    std::free(fired);
+  }
   if (errno == EAGAIN) return {};
   return failed("hear xenstore's watches");
 }

@@ -311,6 +311,7 @@ class FakeCalls final : public XenCalls {
     const auto found = host_->store.find(path);
     if (found == host_->store.end() || found->second != expected) return false;
     found->second = value;
+    react(path, value);
     return true;
   }
   Status introduce(DomId domain, std::uint64_t, std::uint32_t) override {
@@ -336,14 +337,22 @@ class FakeCalls final : public XenCalls {
     return {};
   }
 
+  std::uint64_t fired(const std::string& path) const override {
+    const std::scoped_lock lock(host_->mutex);
+    const auto found = host_->changes.find(path);
+    return found == host_->changes.end() ? 0 : found->second;
+  }
+
  private:
   // What guests and dom0's drivers do when they see the node.
   void react(const std::string& path, const std::string& value) {
+    if (path.ends_with("/control/shutdown")) ++host_->changes[path];
     for (auto& [id, d] : host_->domains) {
       if (path != fmt::format("/local/domain/{}/control/shutdown", id) || value != "suspend")
         continue;
       if (!d.obedient || !d.runs()) continue;
       host_->store[path] = "";
+      host_->changes[path] += 1 + host_->others_ask;
       d.info.shutdown = true;
       d.info.reason = kShutdownSuspend;
     }

@@ -66,6 +66,8 @@ class FakeHost : public std::enable_shared_from_this<FakeHost> {
   std::vector<std::string> arguments;  // Of each device model that is found.
   std::set<std::string> interfaces;    // That exist.
   std::map<std::string, std::string> store;
+  std::map<std::string, std::uint64_t> changes;  // Of orders to guests.
+  unsigned others_ask = 0;  // Who give the same order before the guest has read libft's.
   XenVersion version{4, 17, "4.17.7"};
   std::uint64_t free_bytes = 1u << 30;
   std::vector<std::string> joined, announced;

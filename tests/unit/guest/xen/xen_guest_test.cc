@@ -241,6 +241,32 @@ TEST_CASE("a guest that does not answer runs on, and the question is taken back"
   CHECK(host->store["/local/domain/1/control/shutdown"].empty());
 }
 
+TEST_CASE("an order of its owner's that the guest has not read yet is not overwritten") {
+  const auto host = host_with_guest();
+  auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE(guest);
+  std::string& order = host->store["/local/domain/1/control/shutdown"];
+  order = "poweroff";
+  CHECK((*guest)->pause().code() == Code::busy);
+  CHECK(order == "poweroff");
+  order = "";
+  CHECK((*guest)->pause().ok());
+  CHECK((*guest)->resume().ok());
+}
+
+TEST_CASE("a guest that others have suspended is theirs, also when libft asked at the same time") {
+  const auto host = host_with_guest();
+  auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE(guest);
+  host->others_ask = 1;
+  CHECK((*guest)->pause().code() == Code::busy);
+  CHECK(host->domains[1].info.shutdown);
+  host->others_ask = 0;
+  CHECK((*guest)->pause().code() == Code::busy);  // Suspended before it was asked.
+  guest->reset();
+  CHECK(host->domains[1].info.shutdown);  // They set it running, or save it.
+}
+
 TEST_CASE("a guest without drivers for Xen is paused without being asked") {
   const auto host = host_with_guest();
   host->domains[1].params[kParamCallbackIrq] = 0;
