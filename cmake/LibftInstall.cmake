@@ -53,7 +53,7 @@ function(libft_install)
   install(TARGETS ft_preload LIBRARY DESTINATION ${LIBFT_MODULE_DIR} COMPONENT library)
   if(TARGET ft_xen)
     install(TARGETS ft_xen LIBRARY DESTINATION ${LIBFT_MODULE_DIR} COMPONENT xen)
-    install(PROGRAMS tools/xen/xen-auto-guard TYPE SBIN COMPONENT xen)
+    install(PROGRAMS tools/xen/xen-auto-guard tools/xen/xen-end-duty TYPE SBIN COMPONENT xen)
   endif()
 endfunction()
 

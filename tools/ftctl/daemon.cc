@@ -160,7 +160,10 @@ void Daemon::look_at(Served& served) {
     case Role::backup:
       if (status.state == "in_sync") forget_earlier(served, status);
       return;
-    case Role::ended: finish(served, kFine, End::guest_ended, "the guest ended"); return;
+    case Role::ended:
+      finish(served, kFine, End::guest_ended, "the guest ended");
+      if (served.was_primary) hand_back(served);
+      return;
     case Role::fenced:
       if (served.handing_over) {
         finish(served, kFine, End::handed_over, "handed over: " + status.detail);
@@ -239,6 +242,11 @@ void Daemon::finish(Served& served, int code, End how, const std::string& why) {
   log_.write(code == kFine ? LogLevel::info : LogLevel::error, served.guest.name(), why);
 }
 
+void Daemon::hand_back(const Served& served) {
+  if (const std::string what = host_.hand_back(served.guest); !what.empty())
+    log_.write(LogLevel::info, served.guest.name(), what);
+}
+
 void Daemon::show_progress() {
   std::string line;
   for (const Served& served : served_) {
@@ -299,7 +307,10 @@ int Daemon::leave() {
     if (::read(signals_.get(), &again, sizeof again) == sizeof again) break;  // Impatient: at once.
   }
   for (const Served& served : served_) {
-    if (!served.end && served.was_primary) say_what_stays(served);
+    if (served.end || !served.was_primary) continue;
+    say_what_stays(served);
+    // With a backup in sync another host may continue the guest: then nobody starts it here again.
+    if (!served.session->status().is_protected) hand_back(served);
   }
   if (!all_ended()) ending_ = {result(), End::left, "ended on request"};
   return result();

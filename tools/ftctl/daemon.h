@@ -68,6 +68,7 @@ class Daemon {
   void forget_earlier(Served& served, const SessionStatus& status);
   GuestState state_of(const Served& served, const SessionStatus& status) const;
   void say_what_stays(const Served& served);
+  void hand_back(const Served& served);
   void finish(Served& served, int code, End how, const std::string& why);
   void show_progress();
   bool all_ended() const;

@@ -65,6 +65,7 @@ class RealHost final : public Host {
   GuestProcess process(const GuestId& guest) const override;
   Result<bool> lives(const GuestState& earlier) const override;
   Status stop(const GuestState& earlier, const GuestId& guest) override;
+  std::string hand_back(const GuestId& guest) override;
   Status permit(const Settings& settings, const GuestId& guest,
                 const SessionStatus& status) override;
 
@@ -164,6 +165,11 @@ Result<Replica> RealHost::open_standby(const Settings& settings, const GuestId& 
   }
   return remember(guest,
                   open_qemu_standby(settings, guest, primary, ++lives_, this->guard(guest), log_));
+}
+
+std::string RealHost::hand_back(const GuestId& guest) {
+  const std::string domain = process(guest).domain;
+  return domain.empty() ? std::string() : hand_back_xen_domain(domain);
 }
 
 GuestProcess RealHost::process(const GuestId& guest) const {

@@ -53,6 +53,9 @@ class Host {
   // What an earlier ftctl left behind: whether its guest lives, and its end for good.
   virtual Result<bool> lives(const GuestState& earlier) const = 0;
   virtual Status stop(const GuestState& earlier, const GuestId& guest) = 0;
+  // This process lets go of a guest that it owned: what its hypervisor's toolstack does when a
+  // guest ends is the toolstack's again. Empty when nothing is to be said of it.
+  virtual std::string hand_back(const GuestId& guest) = 0;
   // A person decided: what a manual arbiter waits for, given the status of the replica that is to
   // own the guest. Nothing to do for other arbiters. Any thread.
   virtual Status permit(const Settings& settings, const GuestId& guest,

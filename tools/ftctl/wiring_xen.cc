@@ -9,6 +9,7 @@
 #include "guest/xen/inspect.h"
 #include "guest/xen/store.h"
 #include "host/xen_opener.h"
+#include "os/child.h"
 #include "report.h"
 
 namespace libft::ftctl {
@@ -35,6 +36,17 @@ host::XenOpener opener(const Settings& settings, const GuestId& guest,
 Result<OpenedXen> remembered(Result<host::OpenedXen> opened) {
   if (!opened) return failure(std::move(opened.error()));
   return OpenedXen{std::move(opened->replica), std::move(opened->domain)};
+}
+
+// Installed, beside ftctl, or in a build folder.
+std::string find_here(const char* file, std::initializer_list<const char*> places) {
+  std::error_code error;
+  const auto here = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  for (const char* place : places) {
+    const auto path = (here / place / file).lexically_normal();
+    if (std::filesystem::exists(path, error)) return path.string();
+  }
+  return {};
 }
 
 struct Found {
@@ -86,16 +98,27 @@ Status stop_xen_domain(const std::string& domain, const GuestId& guest) {
   return forget_gate(guest);
 }
 
+// It lives on when this process ends; what it says goes where this process's words go.
+std::string hand_back_xen_domain(const std::string& domain) {
+  const std::string script = find_here("xen-end-duty", {"../sbin", "."});
+  const std::string number = domain.substr(0, domain.find('/'));
+  if (script.empty())
+    return fmt::format(
+        "nobody restarts or removes domain {} when it ends: xl's process for that "
+        "ended at the first checkpoint, and xen-end-duty is not installed",
+        number);
+  os::ChildOptions options;
+  options.argv = {script, number};
+  options.own_session = true;
+  auto started = os::Child::start(options);
+  if (!started) return started.error().within("hand back domain " + number).message();
+  started->detach();
+  return fmt::format("xen-end-duty does what domain {}'s configuration says of its end", number);
+}
+
 std::string xen_module() {
-  std::error_code error;
-  const auto here = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
-  // Installed, beside ftctl, or in a build folder.
-  for (const char* place :
-       {"../lib/libft", "../lib/x86_64-linux-gnu/libft", ".", "../../src/guest/xen"}) {
-    const auto file = (here / place / "libft-xen.so").lexically_normal();
-    if (std::filesystem::exists(file, error)) return file.string();
-  }
-  return {};
+  return find_here("libft-xen.so",
+                   {"../lib/libft", "../lib/x86_64-linux-gnu/libft", ".", "../../src/guest/xen"});
 }
 
 }  // namespace libft::ftctl

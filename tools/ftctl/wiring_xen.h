@@ -32,6 +32,10 @@ Result<bool> xen_domain_lives(const std::string& domain);
 // Destroys it, and drops what its gate still holds. ok when it was gone already.
 Status stop_xen_domain(const std::string& domain, const GuestId& guest);
 
+// Has xen-end-duty wait for the domain's end, beside this process. Returns what was done, for the
+// log.
+std::string hand_back_xen_domain(const std::string& domain);
+
 std::string xen_module();  // Where libft-xen.so is; empty: nowhere.
 
 }  // namespace libft::ftctl
