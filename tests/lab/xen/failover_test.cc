@@ -12,10 +12,9 @@ using std::chrono::seconds;
 
 namespace {
 
-constexpr DeathPlan kPlan{.epochs_under_load = 30, .answers_afterwards = 100};
-
 Status survives(XenPair& pair) {
-  FT_ASSIGN(const DeathReport report, kill_host_under_load(pair, {FT_FTCTL, FT_XEN_MODULE}, kPlan));
+  FT_ASSIGN(const DeathReport report,
+            kill_host_under_load(pair, {FT_FTCTL, FT_XEN_MODULE}, kPvhDeath));
   print(report);
   return {};
 }

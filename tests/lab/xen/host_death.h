@@ -20,6 +20,15 @@ struct DeathPlan {
   Nanos judge_last{0};  // Outputs of this last time are asked for again; 0: all of them.
 };
 
+// A guest that suspends itself saves and restores every PCI device of its device model, register by
+// register, and each of these accesses is a journey through an emulated dom0: seconds an epoch. Nor
+// is an HVM guest quick to answer for every output that was seen.
+inline constexpr DeathPlan kPvhDeath{.epochs_under_load = 30, .answers_afterwards = 100};
+inline constexpr DeathPlan kHvmDeath{.epochs_under_load = 5,
+                                     .answers_afterwards = 10,
+                                     .verify = false,
+                                     .judge_last = std::chrono::seconds(20)};
+
 struct DeathReport {
   std::vector<demo::Json> epochs;  // Under load.
   double answered_ms = 0;          // From the death to the first answer that came after it.

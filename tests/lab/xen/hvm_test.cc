@@ -10,12 +10,6 @@ using std::chrono::seconds;
 
 namespace {
 
-// A guest that suspends itself saves and restores every PCI device of its device model, register by
-// register, and each of these accesses is a journey through an emulated dom0: seconds an epoch. Nor
-// is it quick to answer for every output that was seen.
-constexpr DeathPlan kPlan{
-    .epochs_under_load = 5, .answers_afterwards = 10, .verify = false, .judge_last = seconds(20)};
-
 // The toolstack finds the device model, and ends it with the domain.
 Status ends_with_its_model(XenPair& pair) {
   FT_ASSIGN(const auto ended,
@@ -26,7 +20,8 @@ Status ends_with_its_model(XenPair& pair) {
 }
 
 Status survives(XenPair& pair) {
-  FT_ASSIGN(const DeathReport report, kill_host_under_load(pair, {FT_FTCTL, FT_XEN_MODULE}, kPlan));
+  FT_ASSIGN(const DeathReport report,
+            kill_host_under_load(pair, {FT_FTCTL, FT_XEN_MODULE}, kHvmDeath));
   print(report);
   return ends_with_its_model(pair);
 }

@@ -51,7 +51,7 @@ Result<std::unique_ptr<Protection>> Protection::install(XenPair& pair, const Pro
   const std::string folder = pair.folder() + "/install";
   std::filesystem::create_directory(folder);
   std::vector<std::string> files;
-  for (const std::string& program : {programs.ftctl, programs.module}) {
+  for (const std::string program : {programs.ftctl, programs.module}) {
     files.push_back(folder + "/" + std::filesystem::path(program).filename().string());
     FT_TRY(run_here({"strip", "-o", files.back(), program}));  // Mostly debug information.
   }

@@ -17,7 +17,7 @@
 namespace libft::lab {
 
 struct Programs {
-  std::string ftctl, module;
+  const char *ftctl, *module;
 };
 
 struct Heartbeats {

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The long set of the Xen lab, `./dev lab xen --full`: hosts of each kind of guest die at moments
+// that nobody chose, and two saturated hosts believe in one another. A line of JSON for each death
+// goes to a file at once, so that a set which is cut short has said what it saw.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <CLI/CLI.hpp>
+#include <fstream>
+#include <random>
+
+#include "demo/statistics.h"
+#include "lab/xen/host_death.h"
+
+using namespace libft;
+using namespace libft::lab;
+using demo::Json;
+using std::chrono::seconds;
+
+namespace {
+
+constexpr Programs kPrograms{FT_FTCTL, FT_XEN_MODULE};
+constexpr Nanos kLongestWait = seconds(5);  // Some checkpoints of any guest.
+
+struct Options {
+  std::string cache, runs, out = "xen-full.jsonl";
+  std::vector<std::string> kinds = {"pvh", "pvh2", "hvm", "hvm-bare"};
+  int kills = 10, saturate_s = 600;
+};
+
+void keep(const Options& options, const Json& line) {
+  std::ofstream(options.out, std::ios::app) << line.dump() << "\n";
+}
+
+// --- deaths -------------------------------------------------------------------------------------
+
+bool is_hvm(GuestKind kind) { return kind == GuestKind::hvm || kind == GuestKind::hvm_bare; }
+
+DeathPlan plan_for(GuestKind kind, std::mt19937& random) {
+  DeathPlan plan = is_hvm(kind) ? kHvmDeath : kPvhDeath;
+  plan.longer = std::chrono::milliseconds(
+      std::uniform_int_distribution<long>(0, kLongestWait / Millis{1})(random));
+  return plan;
+}
+
+bool die_once(const XenLab& lab, const Options& options, GuestKind kind, std::mt19937& random) {
+  const std::string name = fmt::format("full-{}", to_string(kind));
+  Json line{{"guest", to_string(kind)}};
+  const DeathPlan plan = plan_for(kind, random);
+  const Status done =
+      attempt_on_pairs(lab, name, XenGuest{.kind = kind}, [&](XenPair& pair) -> Status {
+        FT_ASSIGN(const DeathReport report, kill_host_under_load(pair, kPrograms, plan));
+        line.update(report.json());
+        return {};
+      });
+  line["ok"] = done.ok();
+  if (!done) line["why"] = done.to_string();
+  keep(options, line);
+  fmt::print("{}\n", line.dump());
+  std::fflush(stdout);
+  return done.ok();
+}
+
+int die(const XenLab& lab, const Options& options) {
+  std::random_device seed;
+  std::mt19937 random(seed());
+  int failed = 0;
+  for (const std::string& name : options.kinds) {
+    const auto kind = guest_kind_from(name);
+    if (!kind) {
+      fmt::print("no guest kind \"{}\"\n", name);
+      return 2;
+    }
+    int survived = 0;
+    for (int i = 0; i < options.kills; ++i)
+      survived += die_once(lab, options, *kind, random) ? 1 : 0;
+    fmt::print("{}: {} of {} deaths survived\n", name, survived, options.kills);
+    failed += options.kills - survived;
+  }
+  return failed == 0 ? 0 : 1;
+}
+
+// --- saturation ---------------------------------------------------------------------------------
+
+constexpr int kBusyLoops = 4;
+
+// All that may not happen: the backup suspects its primary for long enough to take over. Asking the
+// arbiter and being refused would be one, too.
+Status stays_calm(XenPair& pair, const Options& options) {
+  FT_ASSIGN(const auto libft, Protection::install(pair, kPrograms, kLabHeartbeats));
+  FT_ASSIGN(Outsiders outsiders, Outsiders::meet(pair));
+  FT_TRY(libft->establish(Side::a));
+  outsiders.offer_load();
+  for (const Side side : {Side::a, Side::b}) {
+    FT_ASSIGN(const auto busy,
+              pair.host(side).run(fmt::format("for i in $(seq {}); do setsid sh -c 'while :; do :; "
+                                              "done' > /dev/null 2>&1 < /dev/null & done",
+                                              kBusyLoops),
+                                  seconds(60)));
+  }
+  FT_ASSIGN(const auto before, libft->epochs(Side::a));
+  std::this_thread::sleep_for(seconds(options.saturate_s));
+  FT_ASSIGN(const auto epochs, libft->epochs(Side::a));
+  FT_ASSIGN(const auto said,
+            pair.host(Side::b).run(
+                "uptime; grep -cE ' (suspected|claiming|promoted): ' /tmp/ftctl.log || true",
+                seconds(120)));
+  FT_ASSIGN(const Json primary, libft->status(Side::a));
+  FT_ASSIGN(const Json backup, libft->status(Side::b));
+  const Json line{{"saturated_s", options.saturate_s},
+                  {"epochs", epochs.size() - before.size()},
+                  {"failovers", backup.value("failovers", 0)},
+                  {"protected", primary.value("protected", false)},
+                  {"backup_said", said},
+                  {"writes", outsiders.client->acknowledged()}};
+  keep(options, line);
+  fmt::print("{}\n", line.dump());
+  if (backup.value("failovers", 0) != 0 || !primary.value("protected", false))
+    return Status(Code::corrupt, "a false failover, or a lost protection: " + line.dump());
+  FT_ASSIGN([[maybe_unused]] const Verdict verdict, outsiders.judge());
+  return {};
+}
+
+int saturate(const XenLab& lab, const Options& options) {
+  if (options.saturate_s == 0) return 0;
+  const Status done = attempt_on_pairs(lab, "full-saturated", XenGuest{},
+                                       [&](XenPair& pair) { return stays_calm(pair, options); });
+  fmt::print("{} s with saturated hosts: {}\n", options.saturate_s, done.to_string());
+  return done.ok() ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"The long set of the Xen lab"};
+  Options options;
+  app.add_option("--cache", options.cache, "keeps images and saved hosts")->required();
+  app.add_option("--runs", options.runs, "folders of what failed")->required();
+  app.add_option("--out", options.out, "a line of JSON a death is added to it");
+  app.add_option("--guests", options.kinds, "pvh, pvh2, hvm, hvm-bare");
+  app.add_option("--kills", options.kills, "of the host of each kind of guest");
+  app.add_option("--saturate", options.saturate_s, "seconds; 0: not at all");
+  CLI11_PARSE(app, argc, argv);
+  const auto lab = XenLab::find(options.cache, options.runs);
+  if (!lab) {
+    fmt::print("xenfull: {}\n", lab.error().to_string());
+    return 2;
+  }
+  if (const Status root = become_namespace_root(); !root.ok()) {
+    fmt::print("xenfull: {}\n", root.to_string());
+    return 2;
+  }
+  const int deaths = die(*lab, options);
+  return std::max(deaths, saturate(*lab, options));
+}
