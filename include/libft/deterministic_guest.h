@@ -25,6 +25,10 @@ struct GuestInput {
     frame,    // Received by the network interface.
     console,  // Typed.
     entropy,  // Random bytes that the guest asked for.
+    // How processors that execute at once took part in what follows, as the guest recorded it: the
+    // log carries the bytes. It is told after it has happened, and before output that depends on
+    // it; done again, it is delivered where it began.
+    schedule,
   };
   Kind kind = Kind::frame;
   std::vector<std::byte> bytes;

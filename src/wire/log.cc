@@ -91,7 +91,7 @@ Result<LoggedInput> next_input(std::span<const std::byte>& rest, Position before
     return failure(wrong(kInputs, "a number that is none, or too large"));
   const auto bytes = from.bytes(*size);
   if (from.failed()) return failure(wrong(kInputs, "an input reaches beyond its log"));
-  if (kind > std::uint8_t(GuestInput::Kind::entropy))
+  if (kind > std::uint8_t(GuestInput::Kind::schedule))
     return failure(wrong(kInputs, "unknown kind of input"));
   if (before.value + *distance < before.value)
     return failure(wrong(kInputs, "a position beyond 2^64"));

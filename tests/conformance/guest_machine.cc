@@ -61,7 +61,8 @@ class BankPair final : public test::GuestPair {
 
 class KeyValuePair final : public test::DeterministicPair {
  public:
-  KeyValuePair() : primary_(make(false, cables_[0])), backup_(make(true, cables_[1])) {}
+  explicit KeyValuePair(unsigned harts = 1)
+      : primary_(make(harts, false, cables_[0])), backup_(make(harts, true, cables_[1])) {}
   Guest& primary() override { return *primary_; }
   Guest& backup() override { return *backup_; }
   DeterministicGuest& facet(Guest& guest) override { return static_cast<MachineGuest&>(guest); }
@@ -96,12 +97,14 @@ class KeyValuePair final : public test::DeterministicPair {
   static std::string text(unsigned number) {
     return "S key" + std::to_string(number) + " value" + std::to_string(number);
   }
-  static std::unique_ptr<MachineGuest> make(bool standby, os::ScopedFd& outside) {
+  static std::unique_ptr<MachineGuest> make(unsigned harts, bool standby,
+                                            os::ScopedFd& outside) {
     std::array<int, 2> ends{};
     REQUIRE(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
     outside.reset(ends[0]);
     MachineGuestOptions options;
-    options.machine = test::bare_metal("kv");
+    options.machine = test::bare_metal("kv", harts);
+    options.machine.smp = machine::Smp::threads;
     options.standby = standby;
     options.nic.reset(ends[1]);
     return make_guest(std::move(options));
@@ -123,6 +126,10 @@ TEST_CASE("machine guest with three harts") {
 
 TEST_CASE("machine guest as a deterministic one") {
   test::deterministic_guest_suite([] { return std::make_unique<KeyValuePair>(); });
+}
+
+TEST_CASE("machine guest whose harts execute at once, as a deterministic one") {
+  test::deterministic_guest_suite([] { return std::make_unique<KeyValuePair>(2); });
 }
 
 TEST_CASE("a machine guest's copy runs, and the guest's own end is an event") {

@@ -158,6 +158,7 @@ Status SimGuest::deliver(const GuestInput& input) {
       answer(value, random);
       break;
     }
+    case GuestInput::Kind::schedule:  // It has one processor.
     case GuestInput::Kind::console: registers_.ended = 1; break;
   }
   return {};

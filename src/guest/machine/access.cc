@@ -19,6 +19,25 @@ bool on_one_page(std::uint64_t address, unsigned size) {
 
 }  // namespace
 
+// Whether the hart may access memory there; otherwise the instruction is postponed.
+bool Core::has(std::uint64_t physical, Permission permission) {
+  if (memory_.permits(physical, permission)) return true;
+  wanted_ = {false, memory_.page(physical), permission};
+  postponed_ = true;
+  return false;
+}
+
+// An access to two pages looks for all of what it needs before it changes anything. What cannot be
+// translated needs nothing: it will trap.
+bool Core::has_both(std::uint64_t address, std::uint64_t second, Access access) {
+  for (const std::uint64_t part : {address, second}) {
+    Walk way;
+    if (!walk(part, access, way)) return !postponed_;
+    if (!has_all(way, access)) return false;
+  }
+  return true;
+}
+
 Core::Outcome Core::done_or_refetch() {
   const bool dropped = dropped_;
   dropped_ = false;
@@ -45,12 +64,14 @@ void Core::keep_writable(std::uint64_t address, std::uint64_t physical) {
 Core::Outcome Core::slow_load(std::uint64_t address, unsigned size, std::uint64_t& value) {
   if (!on_one_page(address, size)) return load_across(address, size, value);
   std::uint64_t physical = 0;
-  if (!translate(address, Access::load, physical)) return Outcome::trap;
+  if (!translate(address, Access::load, physical)) return failed();
   if (memory_.contains(physical, size)) {
+    if (!has(physical, Permission::read)) return Outcome::postponed;
     std::memcpy(&value, memory_.at(physical), size);
     keep_readable(address, physical);
     return Outcome::done;
   }
+  if (!may_use_devices()) return Outcome::postponed;
   if (physical % size != 0 || !bus_.load(physical, size, value))
     return access_fault(address, Access::load);
   return Outcome::device;
@@ -59,8 +80,9 @@ Core::Outcome Core::slow_load(std::uint64_t address, unsigned size, std::uint64_
 Core::Outcome Core::load_across(std::uint64_t address, unsigned size, std::uint64_t& value) {
   std::uint64_t low = 0, high = 0;
   const std::uint64_t second = page_of(address + size - 1);
-  if (!translate(address, Access::load, low)) return Outcome::trap;
-  if (!translate(second, Access::load, high)) return Outcome::trap;
+  if (!has_both(address, second, Access::load)) return Outcome::postponed;
+  if (!translate(address, Access::load, low)) return failed();
+  if (!translate(second, Access::load, high)) return failed();
   const auto first_bytes = static_cast<unsigned>(second - address);
   if (!memory_.contains(low, first_bytes)) return access_fault(address, Access::load);
   if (!memory_.contains(high, size - first_bytes)) return access_fault(second, Access::load);
@@ -78,13 +100,15 @@ void Core::store_to_memory(std::uint64_t physical, unsigned size, std::uint64_t 
 Core::Outcome Core::slow_store(std::uint64_t address, unsigned size, std::uint64_t value) {
   if (!on_one_page(address, size)) return store_across(address, size, value);
   std::uint64_t physical = 0;
-  if (!translate(address, Access::store, physical)) return Outcome::trap;
+  if (!translate(address, Access::store, physical)) return failed();
   if (memory_.contains(physical, size)) {
+    if (!has(physical, Permission::write)) return Outcome::postponed;
     dropped_ = false;
     store_to_memory(physical, size, value);
     keep_writable(address, physical);
     return done_or_refetch();
   }
+  if (!may_use_devices()) return Outcome::postponed;
   if (physical % size != 0 || !bus_.store(physical, size, value))
     return access_fault(address, Access::store);
   return Outcome::device;
@@ -94,8 +118,9 @@ Core::Outcome Core::slow_store(std::uint64_t address, unsigned size, std::uint64
 Core::Outcome Core::store_across(std::uint64_t address, unsigned size, std::uint64_t value) {
   std::uint64_t low = 0, high = 0;
   const std::uint64_t second = page_of(address + size - 1);
-  if (!translate(address, Access::store, low)) return Outcome::trap;
-  if (!translate(second, Access::store, high)) return Outcome::trap;
+  if (!has_both(address, second, Access::store)) return Outcome::postponed;
+  if (!translate(address, Access::store, low)) return failed();
+  if (!translate(second, Access::store, high)) return failed();
   const auto first_bytes = static_cast<unsigned>(second - address);
   if (!memory_.contains(low, first_bytes)) return access_fault(address, Access::store);
   if (!memory_.contains(high, size - first_bytes)) return access_fault(second, Access::store);
@@ -105,6 +130,13 @@ Core::Outcome Core::store_across(std::uint64_t address, unsigned size, std::uint
   return done_or_refetch();
 }
 
+bool Core::may_use_devices() {
+  if (!no_devices_) return true;
+  wanted_ = {.device = true};
+  postponed_ = true;
+  return false;
+}
+
 DecodedPage* Core::slow_fetch(std::uint64_t pc) {
   std::uint64_t physical = 0;
   if (!translate(pc, Access::fetch, physical)) return nullptr;
@@ -112,6 +144,7 @@ DecodedPage* Core::slow_fetch(std::uint64_t pc) {
     access_fault(pc, Access::fetch);
     return nullptr;
   }
+  if (!has(physical, Permission::read)) return nullptr;
   DecodedPage& code = memory_.decoded(physical);
   Tlb& tlb = fetch_tlb();
   tlb.used = true;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The A extension (volume I, chapter 8). Harts execute in turns, so an operation is atomic as it
-// is.
+// The A extension (volume I, chapter 8). Harts execute in turns, or own the page that they write
+// to, so an operation is atomic as it is.
 #include <algorithm>
 
 #include "arithmetic.h"
@@ -35,9 +35,10 @@ Core::Outcome Core::load_reserved(const Op& op, unsigned size) {
   const std::uint64_t address = hart.x[op.rs1];
   if (address % size != 0) return trap(Cause::load_misaligned, address);
   std::uint64_t physical = 0, value = 0;
-  if (!translate(address, Access::load, physical)) return Outcome::trap;
+  if (!translate(address, Access::load, physical)) return failed();
   if (!memory_.contains(physical, size)) return access_fault(address, Access::load);
   const Outcome outcome = slow_load(address, size, value);
+  if (outcome == Outcome::postponed) return outcome;
   hart.reserved = true;
   hart.reservation = address;
   hart.reserved_physical = physical;
@@ -53,10 +54,11 @@ Core::Outcome Core::store_conditional(const Op& op, unsigned size) {
   bool holds = hart.reserved && hart.reservation == address;
   if (holds) {
     if (address % size != 0) return trap(Cause::store_misaligned, address);
-    if (!translate(address, Access::store, physical)) return Outcome::trap;
+    if (!translate(address, Access::store, physical)) return failed();
     holds = hart.reserved_physical == physical;
   }
   if (holds) outcome = slow_store(address, size, hart.x[op.rs2]);
+  if (outcome == Outcome::postponed) return outcome;
   hart.reserved = false;
   hart.x[op.rd] = holds ? 0 : 1;
   return outcome;
@@ -66,8 +68,9 @@ Core::Outcome Core::atomic(const Op& op, unsigned size) {
   const std::uint64_t address = hart.x[op.rs1];
   if (address % size != 0) return trap(Cause::store_misaligned, address);
   std::uint64_t physical = 0, old = 0;
-  if (!translate(address, Access::store, physical)) return Outcome::trap;
+  if (!translate(address, Access::store, physical)) return failed();
   if (!memory_.contains(physical, size)) return access_fault(address, Access::store);
+  if (!has(physical, Permission::write)) return Outcome::postponed;
   __builtin_memcpy(&old, memory_.at(physical), size);
   const auto funct5 = static_cast<unsigned>(op.imm);
   old = extended(old, size);

@@ -26,6 +26,21 @@ void Core::drop_writable() {
     if (tlb.used) std::ranges::fill(tlb.write, TlbEntry{});
 }
 
+void Core::drop_page(const std::byte* page, const DecodedPage* code) {
+  const auto host = reinterpret_cast<std::uint64_t>(page);
+  for (Tlb& tlb : tlbs_) {
+    if (!tlb.used) continue;
+    for (TlbEntry& entry : tlb.read)
+      if (entry.tag + entry.addend == host) entry = {};
+    for (TlbEntry& entry : tlb.write)
+      if (entry.tag + entry.addend == host) entry = {};
+    for (FetchEntry& entry : tlb.fetch)
+      if (code != nullptr && entry.page == code) entry = {};
+  }
+  if (hart.reserved && memory_.at(hart.reserved_physical & ~(kPageBytes - 1)) == page)
+    hart.reserved = false;  // Others may write there now.
+}
+
 void Core::drop_all() {
   dropped_ = true;
   for (Tlb& tlb : tlbs_)

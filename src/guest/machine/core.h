@@ -19,6 +19,14 @@ enum class Exit {
   device,         // A device register was accessed: interrupt lines and deadlines may have changed.
   firmware_call,  // ECALL in supervisor mode; pc is at the instruction, which is counted.
   waiting,        // WFI was executed.
+  postponed,      // The next instruction needs what postponed_for() says, and did nothing yet.
+};
+
+// What a hart on a thread of its own must wait for: a page, or that no other hart executes.
+struct Wanted {
+  bool device = false;
+  std::uint64_t page = 0;
+  Permission permission = Permission::read;
 };
 
 struct Run {
@@ -47,9 +55,13 @@ class Core final : public Translations {
 
   void reset_translations() { drop_all(); }
 
+  const Wanted& postponed_for() const { return wanted_; }
+  void keep_from_devices(bool keep) { no_devices_ = keep; }
+
   // --- Translations -------------------------------------------------------------------------
   void drop_writable(const std::byte* page) override;
   void drop_writable() override;
+  void drop_page(const std::byte* page, const DecodedPage* code) override;
   void drop_all() override;
 
   // The position of the instruction that is being executed. Devices ask.
@@ -59,9 +71,10 @@ class Core final : public Translations {
   enum class Access { fetch, load, store };
   enum class Outcome {
     done,
-    trap,     // cause_ and value_ say which.
-    refetch,  // Done, and the next instruction must be looked up anew.
-    device,   // Done, and the machine must look.
+    trap,       // cause_ and value_ say which.
+    refetch,    // Done, and the next instruction must be looked up anew.
+    device,     // Done, and the machine must look.
+    postponed,  // Nothing was done: wanted_ says what is missing.
   };
   // One privilege context for each set of translations: SUM changes too often to drop them.
   enum Context {
@@ -78,6 +91,10 @@ class Core final : public Translations {
   Outcome load_across(std::uint64_t address, unsigned size, std::uint64_t& value);
   Outcome store_across(std::uint64_t address, unsigned size, std::uint64_t value);
   void store_to_memory(std::uint64_t physical, unsigned size, std::uint64_t value);
+  bool has(std::uint64_t physical, Permission permission);
+  Outcome failed() const { return postponed_ ? Outcome::postponed : Outcome::trap; }
+  bool may_use_devices();
+  bool has_both(std::uint64_t address, std::uint64_t second, Access access);
   void keep_readable(std::uint64_t address, std::uint64_t physical);
   void keep_writable(std::uint64_t address, std::uint64_t physical);
   Outcome done_or_refetch();
@@ -86,9 +103,18 @@ class Core final : public Translations {
   bool fetch_half(std::uint64_t address, std::uint32_t& half);
 
   // mmu.cc
+  // A way through the page tables. Only an access that has all it needs changes anything.
+  struct Walk {
+    std::uint64_t physical = 0;
+    bool notes_use = false;  // A or D must be set,
+    std::uint64_t at = 0;    // there.
+    std::uint64_t entry = 0;
+  };
+  // False: failed() says how.
   bool translate(std::uint64_t address, Access access, std::uint64_t& physical);
+  bool walk(std::uint64_t address, Access access, Walk& way);
+  bool has_all(const Walk& way, Access access);
   bool permitted(std::uint64_t entry, Access access, Mode mode) const;
-  void note_use(std::uint64_t at, std::uint64_t& entry, Access access);
   Mode data_mode() const;
   Tlb& data_tlb();
   Tlb& fetch_tlb();
@@ -131,6 +157,9 @@ class Core final : public Translations {
   bool has_firmware_;
   Cause cause_ = Cause::illegal_instruction;
   std::uint64_t value_ = 0;
+  bool postponed_ = false;   // By wanted_, as the last access was.
+  bool no_devices_ = false;  // While other harts execute.
+  Wanted wanted_;
   bool dropped_ = false;  // drop_all() was called since it was last looked at.
   std::uint64_t start_ = 0, steps_ = 0, left_ = 0;
   std::uint64_t steps_before_ = 0;

@@ -161,6 +161,7 @@ void fill(Op& op, std::uint32_t bits, std::int32_t offset, std::int32_t room,
     case Outcome::trap: goto trapped;                          \
     case Outcome::refetch: ip += length; goto look_up_again;   \
     case Outcome::device: ip += length; goto leave_for_device; \
+    case Outcome::postponed: goto postponed;                   \
   }
 
 #define FT_LOAD_OF(name, type, length, slots)                                                      \
@@ -176,7 +177,7 @@ void fill(Op& op, std::uint32_t bits, std::int32_t offset, std::int32_t room,
       left_ = static_cast<std::uint64_t>(left);                                                    \
       std::uint64_t wide = 0;                                                                      \
       const Outcome outcome = slow_load(address, sizeof(type), wide);                              \
-      if (outcome != Outcome::trap)                                                                \
+      if (outcome != Outcome::trap && outcome != Outcome::postponed)                               \
         x[op.rd] = static_cast<std::uint64_t>(static_cast<std::int64_t>(static_cast<type>(wide))); \
       FT_OUTCOME(outcome, slots)                                                                   \
     }                                                                                              \
@@ -257,6 +258,7 @@ jump : {
   } else {
     code = slow_fetch(pc);
     if (code == nullptr) {  // The instruction that cannot be fetched counts as one.
+      if (left > 0 && postponed_) goto postponed_at_pc;
       if (--left < 0) goto out;
       left_ = static_cast<std::uint64_t>(left);
       goto trapped_at_pc;
@@ -283,6 +285,7 @@ across : {  // Never kept: the second page may be another one the next time.
   std::uint32_t bits = 0;
   pc = FT_PC();
   if (!fetch_across(pc, bits)) {
+    if (postponed_) goto postponed;
     left_ = static_cast<std::uint64_t>(left);
     goto trapped_at_pc;
   }
@@ -308,6 +311,13 @@ trapped_at_pc:
   take_trap(static_cast<std::uint64_t>(cause_), value_, pc, false);
   pc = hart.pc;
   goto enter;
+
+postponed:
+  ++left;  // As if it had not been reached.
+  pc = FT_PC();
+postponed_at_pc:
+  exit = Exit::postponed;
+  goto out;
 
 leave_for_device:
   exit = Exit::device;

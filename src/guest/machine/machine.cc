@@ -19,6 +19,9 @@ constexpr std::uint64_t kStateMagic = 0x3148434d5446424c;  // First word of the 
 constexpr std::uint64_t kTreeBytesMax = 0x10000;
 constexpr std::uint64_t kMemoryMin = 4 << 20, kMemoryMax = std::uint64_t{2} << 30;
 constexpr unsigned kA0 = 10, kA1 = 11;
+// A round is long against what it costs to begin and end one, and short against the time after
+// which an interrupt should be noticed: 0.2 ms.
+constexpr std::uint64_t kRoundSteps = 100'000, kRoundStepsMin = 2000;
 
 // What firmware leaves to the supervisor: everything but its own calls.
 constexpr std::uint64_t kDelegatedExceptions = 0xb1ff, kDelegatedInterrupts = 0x222;
@@ -71,9 +74,11 @@ Machine::Machine(MachineOptions options, MachineSinks sinks)
     block_.emplace(memory_, options_.disk);
     bus_.add(virtio(kBlockSlot), VirtioMmio::kBytes, *block_);
   }
+  if (options_.smp == Smp::threads && options_.harts > 1) crew_.emplace(memory_, options_.harts);
   for (unsigned id = 0; id < options_.harts; ++id) {
-    cores_.push_back(
-        std::make_unique<Core>(memory_, bus_, clock_, options_.boot == Boot::supervisor));
+    cores_.push_back(std::make_unique<Core>(crew_ ? crew_->view(id) : memory_, bus_, clock_,
+                                            options_.boot == Boot::supervisor));
+    if (crew_) crew_->add(*cores_.back());
     cores_.back()->hart.id = id;
     cores_.back()->hart.started = false;
   }
@@ -195,16 +200,28 @@ bool Machine::choose_hart() {
   return false;
 }
 
+// Nobody else executes: what a hart of a crew lacks, it has at once.
+Run Machine::execute_alone(unsigned id, std::uint64_t steps) {
+  Core& core = *cores_[id];
+  Run all{Exit::postponed, 0};
+  executing_ = &core;
+  while (all.exit == Exit::postponed && all.steps < steps) {
+    const Run run = core.run(steps - all.steps, position_ + all.steps);
+    all = {run.exit, all.steps + run.steps};
+    if (run.exit == Exit::postponed) crew_->let_have(id, core.postponed_for());
+  }
+  executing_ = nullptr;
+  position_ += all.steps;
+  return all;
+}
+
 // A turn ends with its instructions, or when its hart waits or stops; with it ends what the hart
 // reserved, so that a reservation never meets another hart's stores.
 void Machine::execute(std::uint64_t until) {
   Core& core = *cores_[turn_];
   const std::uint64_t steps =
       std::min({until - position_, event_after(position_) - position_, turn_left_});
-  executing_ = &core;
-  const Run run = core.run(steps, position_);
-  executing_ = nullptr;
-  position_ += run.steps;
+  const Run run = execute_alone(turn_, steps);
   turn_left_ -= run.steps;
   if (run.exit == Exit::firmware_call) sbi_.call(core.hart);
   if (!core.hart.started || core.hart.waiting) turn_left_ = 0;
@@ -212,9 +229,11 @@ void Machine::execute(std::uint64_t until) {
 }
 
 void Machine::run(Position until, WhenIdle when_idle) {
-  while (position_ < until.value && end_ == End::running) {
+  while (position_ < until.value && end_ == End::running && !diverged_) {
     update_lines();
-    if (choose_hart()) {
+    if (scheduled_) {
+      execute_again(*std::exchange(scheduled_, std::nullopt));
+    } else if (choose_hart()) {
       execute(until.value);
     } else {
       if (when_idle == WhenIdle::stop) return;
@@ -223,12 +242,85 @@ void Machine::run(Position until, WhenIdle when_idle) {
   }
 }
 
-void Machine::deliver(const GuestInput& input) {
+std::vector<unsigned> Machine::runnable() const {
+  std::vector<unsigned> harts;
+  for (unsigned id = 0; id < options_.harts; ++id)
+    if (cores_[id]->hart.runnable()) harts.push_back(id);
+  return harts;
+}
+
+void Machine::run_live(Position until, const RoundSink& sink) {
+  while (crew_ && position_ < until.value && end_ == End::running && !diverged_ && !scheduled_) {
+    update_lines();
+    const std::vector<unsigned> harts = runnable();
+    const std::uint64_t room = std::min(until.value, event_after(position_)) - position_;
+    // Besides its steps, each hart may have one at a device.
+    const std::uint64_t steps =
+        std::min(kRoundSteps, room / std::max<std::size_t>(1, harts.size()) - 1);
+    if (harts.size() > 1 && room >= harts.size() * kRoundStepsMin) {
+      execute_round(harts, steps, sink);
+    } else if (choose_hart()) {
+      execute(until.value);
+    } else {
+      return;
+    }
+  }
+  run(until, WhenIdle::stop);
+}
+
+void Machine::execute_round(const std::vector<unsigned>& harts, std::uint64_t steps,
+                            const RoundSink& sink) {
+  const bool anew = std::exchange(anew_, false);
+  if (anew) crew_->begin_anew();
+  Crew::Exits exits{};
+  Round round = crew_->record(harts, position_, steps, exits);
+  round.anew = anew;
+  if (sink) sink(Position{position_}, {GuestInput::Kind::schedule, encode(round)});
+  finish_round(round, exits);
+}
+
+void Machine::execute_again(const Round& round) {
+  const auto waits = [&](std::size_t id) {
+    return round.parts[id].executed && !cores_[id]->hart.runnable();
+  };
+  for (std::size_t id = 0; id < options_.harts; ++id) diverged_ = diverged_ || waits(id);
+  if (diverged_) return;
+  if (round.anew) crew_->begin_anew();
+  anew_ = false;
+  Crew::Exits exits{};
+  if (crew_->replay(round, position_, exits)) {
+    finish_round(round, exits);
+  } else {
+    diverged_ = true;
+  }
+}
+
+// What harts that executed at once need the rest of the machine for, one after the other.
+void Machine::finish_round(const Round& round, const Crew::Exits& exits) {
+  for (const Round::Part& part : round.parts) position_ += part.steps;
+  for (unsigned id = 0; id < options_.harts; ++id) {
+    Hart& hart = cores_[id]->hart;
+    if (!round.parts[id].executed) continue;
+    Exit exit = exits[id];
+    if (exit == Exit::postponed) exit = execute_alone(id, 1).exit;
+    if (exit == Exit::firmware_call) sbi_.call(hart);
+    hart.reserved = false;
+  }
+  turn_left_ = 0;
+}
+
+Status Machine::deliver(const GuestInput& input) {
   switch (input.kind) {
     case GuestInput::Kind::frame: net_.receive(input.bytes); break;
     case GuestInput::Kind::console: uart_.receive(input.bytes); break;
     case GuestInput::Kind::entropy: entropy_.receive(input.bytes); break;
+    case GuestInput::Kind::schedule: {
+      if (!crew_) return Status(Code::corrupt, "machine: a schedule for harts that take turns");
+      FT_ASSIGN(scheduled_, decode_round(input.bytes, options_.harts, memory_.pages()));
+      break;
+    }
   }
+  return {};
 }
 
 namespace {
@@ -269,6 +361,11 @@ void Machine::archive(Archive& a) {
 }
 
 void Machine::save(std::vector<std::byte>& state) {
+  serialise(state);
+  anew_ = true;
+}
+
+void Machine::serialise(std::vector<std::byte>& state) {
   state.clear();
   base::ByteAppender header(state);
   header.write(kStateMagic);
@@ -285,7 +382,7 @@ Status Machine::load(std::span<const std::byte> state) {
     return Status(Code::corrupt, "machine's state: it is damaged, or another thing");
   }
   std::vector<std::byte> before;
-  save(before);
+  serialise(before);
   Archive a(state.subspan(16));
   archive(a);
   if (!a.done() || turn_ >= options_.harts) {
@@ -294,13 +391,15 @@ Status Machine::load(std::span<const std::byte> state) {
     return Status(Code::corrupt, "machine's state: it is of another machine");
   }
   memory_.forget();
+  scheduled_.reset();
+  diverged_ = false;
   update_lines();
   return {};
 }
 
 std::uint64_t Machine::state_hash() {
   std::vector<std::byte> state;
-  save(state);
+  serialise(state);
   std::array<std::byte, 8> memory_hash;
   base::store_le(memory_hash.data(), memory_.hash());
   return base::checksum(memory_hash, state);

@@ -3,8 +3,9 @@
 // inputs and the positions at which they were delivered; of nothing else. A position counts the
 // instructions of all harts, and what they slept; it is also the guest's time.
 //
-// Harts take turns of a quantum on one thread. Device input enters by deliver() only; what leaves
-// goes to the sinks, during run(). One thread at a time.
+// Harts take turns of a quantum on one thread; or, with Smp::threads and while it lives by itself,
+// execute at once on several, in rounds that are inputs when they are done again. Device input
+// enters by deliver() only; what leaves goes to the sinks, during run(). One thread at a time.
 #pragma once
 
 #include <functional>
@@ -13,6 +14,7 @@
 
 #include "clint.h"
 #include "core.h"
+#include "crew.h"
 #include "libft/deterministic_guest.h"
 #include "libft/status.h"
 #include "options.h"
@@ -49,17 +51,25 @@ class Machine final : private SbiHost {
   // Executes until exactly `until`, or until the machine has ended; with WhenIdle::stop also until
   // all harts wait, which changes nothing: the next run goes on from there.
   void run(Position until, WhenIdle when_idle);
+  // The same as run() with WhenIdle::stop, but harts may execute at once. `sink` is told each round
+  // where it began, before anything that follows from it leaves the machine.
+  using RoundSink = std::function<void(Position, const GuestInput&)>;
+  void run_live(Position until, const RoundSink& sink);
+  // A round that was delivered came to something else; the machine does not run any more.
+  bool diverged() const { return diverged_; }
   // All harts wait: nothing happens before next_event() except by input.
   bool idle() const;
   std::optional<Position> next_event() const;
 
   // At the current position. Input that the guest is not ready for is dropped, as by a real device.
-  void deliver(const GuestInput& input);
+  // Code::corrupt, and nothing happened: a schedule that is none.
+  Status deliver(const GuestInput& input);
 
   // How many random bytes the guest waits for; 0: it does not.
   std::uint32_t entropy_wanted() const { return entropy_.wanted(); }
 
-  // Everything but memory; equal states are equal bytes.
+  // Everything but memory; equal states are equal bytes. Who loads them knows nothing of which hart
+  // has which page, so the next round begins without that.
   void save(std::vector<std::byte>& state);
   // Over the memory as it is. On failure the machine is as it was.
   Status load(std::span<const std::byte> state);
@@ -82,6 +92,13 @@ class Machine final : private SbiHost {
   Status place_images();
   void begin_hart(Hart& hart, std::uint64_t pc, std::uint64_t opaque);
   void archive(Archive& a);
+  void serialise(std::vector<std::byte>& state);
+  std::vector<unsigned> runnable() const;
+  Run execute_alone(unsigned id, std::uint64_t steps);
+  void execute_round(const std::vector<unsigned>& harts, std::uint64_t steps,
+                     const RoundSink& sink);
+  void execute_again(const Round& round);
+  void finish_round(const Round& round, const Crew::Exits& exits);
   void update_lines();
   bool choose_hart();
   void execute(std::uint64_t until);
@@ -107,7 +124,11 @@ class Machine final : private SbiHost {
   VirtioEntropy entropy_;
   Finisher finisher_;
   Sbi sbi_;
+  std::optional<Crew> crew_;
   std::vector<std::unique_ptr<Core>> cores_;
+  std::optional<Round> scheduled_;  // Was delivered, and comes next.
+  bool anew_ = true;
+  bool diverged_ = false;
 
   std::uint64_t position_ = 0;
   std::uint32_t turn_ = 0;       // Whose it is,

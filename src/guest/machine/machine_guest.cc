@@ -142,7 +142,8 @@ void MachineGuest::live_a_moment(std::unique_lock<std::mutex>& lock) {
     take({GuestInput::Kind::entropy, random_bytes(count)});
   }
   const HostClock::time_point begun = HostClock::now();
-  machine_->run(Position{machine_->position().value + kSliceSteps}, WhenIdle::stop);
+  const std::uint64_t at_once = options_.machine.smp == Smp::threads ? options_.machine.harts : 1;
+  machine_->run_live(Position{machine_->position().value + at_once * kSliceSteps}, input_sink_);
   notice_end();
   if (runs() && machine_->idle() && entropy_wanted_ == 0)
     sleep_a_while(lock);
@@ -214,7 +215,8 @@ void MachineGuest::take_frames() {
 
 void MachineGuest::take(GuestInput input) {
   if (input_sink_) input_sink_(machine_->position(), input);
-  machine_->deliver(input);
+  // Only a schedule can be refused.
+  [[maybe_unused]] const Status taken = machine_->deliver(input);
 }
 
 void MachineGuest::notice_end() {
@@ -397,6 +399,12 @@ Status MachineGuest::run_until(Position until) {
                                              until.value, machine_->position().value));
   }
   machine_->run(until, WhenIdle::skip);
+  if (machine_->diverged()) {
+    return Status(Code::corrupt,
+                  fmt::format("run until {}: at {} the harts came to something else than their "
+                              "schedule says; remedy: load another state",
+                              until.value, machine_->position().value));
+  }
   if (machine_->position() == until) return {};
   notice_end();
   return Status(Code::guest_gone, fmt::format("run until {}: the guest ended by itself at {}",
@@ -406,8 +414,7 @@ Status MachineGuest::run_until(Position until) {
 Status MachineGuest::deliver(const GuestInput& input) {
   Entry entry(*this);
   if (!stands_still()) return Status(Code::invalid, "deliver: the guest does not stand still");
-  machine_->deliver(input);
-  return {};
+  return machine_->deliver(input);
 }
 
 Result<std::uint64_t> MachineGuest::state_hash() {

@@ -35,7 +35,12 @@ void reset_slots(DecodedPage& page) {
   page.stores = 0;
 }
 
-Memory::Memory(std::uint64_t base, std::uint64_t bytes) : base_(base), bytes_(map_bytes(bytes)) {
+Memory::Memory(std::uint64_t base, std::uint64_t bytes)
+    : base_(base),
+      bytes_(map_bytes(bytes)),
+      owns_bytes_(true),
+      open_flags_(kWritten | kUnhashed),
+      always_(kMayRead | kMayWrite) {
   FT_ASSERT(base % kPageBytes == 0 && bytes % kPageBytes == 0);
   flags_.assign(pages(), kUnhashed);
   unhashed_.resize(pages());
@@ -44,7 +49,19 @@ Memory::Memory(std::uint64_t base, std::uint64_t bytes) : base_(base), bytes_(ma
   page_hashes_.assign(pages(), 0);
 }
 
-Memory::~Memory() { ::munmap(bytes_.data(), bytes_.size()); }
+Memory::Memory(ViewOf of)
+    : base_(of.memory.base_),
+      bytes_(of.memory.bytes_),
+      owns_bytes_(false),
+      open_flags_(kWritten | kUnhashed | kMayRead | kMayWrite),
+      always_(0) {
+  flags_.assign(pages(), 0);
+  decoded_.resize(pages());
+}
+
+Memory::~Memory() {
+  if (owns_bytes_) ::munmap(bytes_.data(), bytes_.size());
+}
 
 void Memory::prepare_write(std::uint64_t address, std::uint64_t count) {
   prepare(address, count, true);
@@ -52,6 +69,7 @@ void Memory::prepare_write(std::uint64_t address, std::uint64_t count) {
 
 void Memory::prepare(std::uint64_t address, std::uint64_t count, bool outdates) {
   const std::uint8_t& flags = flags_[page(address)];
+  if (views_ != nullptr) views_->take_back(page(address));
   note_write(page(address));
   if ((flags & kCode) != 0) drop_code(address, count);
   if ((flags & kTable) != 0 && outdates) drop_translations();
@@ -129,12 +147,47 @@ void Memory::close_all() {
   for (Translations* core : observers_) core->drop_writable();
 }
 
+void Memory::permit(std::uint64_t number, Permission permission) {
+  std::uint8_t& flags = flags_[number];
+  const std::uint8_t before = flags;
+  flags &= static_cast<std::uint8_t>(~(kMayRead | kMayWrite));
+  if (permission != Permission::none) flags |= kMayRead;
+  if (permission == Permission::write) flags |= kMayWrite;
+  const std::byte* const bytes = bytes_.data() + number * kPageBytes;
+  if ((flags & kMayRead) != 0) {
+    if ((before & kMayWrite & ~flags) != 0)
+      for (Translations* core : observers_) core->drop_writable(bytes);
+    return;
+  }
+  if ((before & kMayRead) == 0) return;
+  DecodedPage* const code = decoded_[number].get();
+  for (Translations* core : observers_) core->drop_page(bytes, code);
+  if ((flags & kTable) != 0) drop_translations();
+  if ((flags & kCode) != 0) reset_slots(*code);
+  flags &= static_cast<std::uint8_t>(~kCode);
+}
+
+void Memory::forbid_all() {
+  drop_translations();
+  for (std::uint64_t number = 0; number < pages(); ++number) permit(number, Permission::none);
+}
+
+void Memory::absorb(Memory& view) {
+  for (const std::uint64_t number : view.written_) note_write(number);
+  for (const std::uint64_t number : view.unhashed_) note_write(number);
+  view.clear_flag(view.written_, kWritten);
+  view.clear_flag(view.unhashed_, kUnhashed);
+  view.close_all();
+}
+
 void Memory::clear_written() {
+  if (views_ != nullptr) views_->gather();
   clear_flag(written_, kWritten);
   close_all();
 }
 
 void Memory::take_written(PageSet& written) {
+  if (views_ != nullptr) views_->gather();
   written.clear();
   std::ranges::sort(written_);
   for (const std::uint64_t number : written_) written.add(PageNo{base_ / kPageBytes + number});
@@ -142,6 +195,7 @@ void Memory::take_written(PageSet& written) {
 }
 
 std::uint64_t Memory::hash() {
+  if (views_ != nullptr) views_->gather();
   for (const std::uint64_t i : unhashed_) {
     std::array<std::byte, 8> number;
     base::store_le(number.data(), i);
@@ -155,6 +209,7 @@ std::uint64_t Memory::hash() {
 }
 
 void Memory::forget() {
+  if (views_ != nullptr) views_->forget();
   drop_translations();
   std::ranges::fill(flags_, std::uint8_t{0});
   written_.clear(), unhashed_.clear();

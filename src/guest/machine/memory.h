@@ -7,8 +7,11 @@
 // That makes the interpreter's caches invisible: a store to a page that was decoded or walked takes
 // effect on the next instruction, with or without FENCE.I and SFENCE.VMA. So caches are no state:
 // a machine that was loaded from a checkpoint, with cold caches, executes the same as one that goes
-// on. Page ownership of harts on threads of their own can be one more reason why a page is not
-// open. One thread.
+// on.
+//
+// Harts on threads of their own (crew.h) have a *view* each: the same bytes, but flags and decoded
+// pages of its own, and the permission to read or write a page as one more reason why a page is not
+// open. One thread for each view.
 #pragma once
 
 #include <cstddef>
@@ -27,15 +30,33 @@ class Translations {
  public:
   virtual void drop_writable(const std::byte* page) = 0;  // Of one page.
   virtual void drop_writable() = 0;                       // Of all pages.
+  virtual void drop_page(const std::byte* page, const DecodedPage* code) = 0;
   virtual void drop_all() = 0;
 
  protected:
   ~Translations() = default;
 };
 
+// Who has views of a memory.
+class MemoryViews {
+ public:
+  virtual void take_back(std::uint64_t page) = 0;  // A device is about to write to it.
+  virtual void gather() = 0;                       // What they wrote goes to absorb().
+  virtual void forget() = 0;
+
+ protected:
+  ~MemoryViews() = default;
+};
+
+enum class Permission : std::uint8_t { none, read, write };
+
 class Memory {
  public:
   Memory(std::uint64_t base, std::uint64_t bytes);  // Whole pages.
+  struct ViewOf {
+    Memory& memory;  // Outlives the view.
+  };
+  explicit Memory(ViewOf of);  // With permission for nothing.
   ~Memory();
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
@@ -53,7 +74,7 @@ class Memory {
   // Before `count` bytes, all on one page, are stored to `address`.
   void prepare_write(std::uint64_t address, std::uint64_t count);
   // Whether stores to the page of `address` may go on without prepare_write().
-  bool open(std::uint64_t address) const { return flags_[page(address)] == (kWritten | kUnhashed); }
+  bool open(std::uint64_t address) const { return flags_[page(address)] == open_flags_; }
   // As prepare_write(), for what hardware writes into a page table entry: A and D only ever permit
   // more, so that no translation is outdated by them.
   void prepare_table_update(std::uint64_t address) { prepare(address, 8, false); }
@@ -64,6 +85,19 @@ class Memory {
 
   // The page of `address` as code, decoded or about to be.
   DecodedPage& decoded(std::uint64_t address);
+
+  // --- Views --------------------------------------------------------------------------------
+
+  void set_views(MemoryViews* views) { views_ = views; }
+  std::uint64_t page(std::uint64_t address) const { return (address - base_) / kPageBytes; }
+  bool permits(std::uint64_t address, Permission wanted) const {
+    const std::uint8_t bit = wanted == Permission::write ? kMayWrite : kMayRead;
+    return ((flags_[page(address)] | always_) & bit) != 0;
+  }
+  // Takes effect on the next instruction; a view that may not read knows nothing of the page.
+  void permit(std::uint64_t page, Permission permission);
+  void forbid_all();
+  void absorb(Memory& view);  // What was written through it, which then begins anew.
 
   void clear_written();
   void take_written(PageSet& pages);  // And begins anew. Page numbers are addresses / kPageBytes.
@@ -77,9 +111,15 @@ class Memory {
   void forget();
 
  private:
-  enum Flag : std::uint8_t { kWritten = 1, kUnhashed = 2, kCode = 4, kTable = 8 };
+  enum Flag : std::uint8_t {
+    kWritten = 1,
+    kUnhashed = 2,
+    kCode = 4,
+    kTable = 8,
+    kMayRead = 16,  // Of views.
+    kMayWrite = 32,
+  };
 
-  std::uint64_t page(std::uint64_t address) const { return (address - base_) / kPageBytes; }
   void prepare(std::uint64_t address, std::uint64_t count, bool drop_translations);
   void drop_code(std::uint64_t address, std::uint64_t count);
   void drop_translations();
@@ -95,6 +135,9 @@ class Memory {
   std::vector<std::uint64_t> page_hashes_;
   std::uint64_t hash_ = 0;
   std::vector<Translations*> observers_;
+  const bool owns_bytes_;
+  const std::uint8_t open_flags_, always_;
+  MemoryViews* views_ = nullptr;
 };
 
 // The slot that decodes itself when it is executed, and the one behind the last.

@@ -77,18 +77,29 @@ bool Core::permitted(std::uint64_t entry, Access access, Mode mode) const {
   return (entry & kRead) != 0 || ((hart.mstatus & kMxr) != 0 && (entry & kExecute) != 0);
 }
 
-void Core::note_use(std::uint64_t at, std::uint64_t& entry, Access access) {
-  const std::uint64_t used = entry | kAccessed | (access == Access::store ? kDirty : 0);
-  if (used == entry) return;
-  entry = used;
-  memory_.prepare_table_update(at);
-  std::memcpy(memory_.at(at), &entry, sizeof entry);
+bool Core::has_all(const Walk& way, Access access) {
+  const bool store = access == Access::store;
+  if (way.notes_use && !has(way.at, Permission::write)) return false;
+  if (!memory_.contains(way.physical, 1)) return may_use_devices();
+  return has(way.physical, store ? Permission::write : Permission::read);
 }
 
 bool Core::translate(std::uint64_t address, Access access, std::uint64_t& physical) {
+  Walk way;
+  if (!walk(address, access, way)) return false;
+  physical = way.physical;
+  if (!way.notes_use) return true;
+  if (!has_all(way, access)) return false;
+  memory_.prepare_table_update(way.at);
+  std::memcpy(memory_.at(way.at), &way.entry, sizeof way.entry);
+  return true;
+}
+
+bool Core::walk(std::uint64_t address, Access access, Walk& way) {
+  postponed_ = false;
   const Mode mode = access == Access::fetch ? hart.mode : data_mode();
   if (mode == Mode::machine || hart.satp >> 60 != kSv39) {
-    physical = address;
+    way.physical = address;
     return true;
   }
   if (!canonical(address)) return page_fault(address, access);
@@ -100,6 +111,7 @@ bool Core::translate(std::uint64_t address, Access access, std::uint64_t& physic
       access_fault(address, access);
       return false;
     }
+    if (!has(at, Permission::read)) return false;
     memory_.walked(at);
     std::uint64_t entry = 0;
     std::memcpy(&entry, memory_.at(at), sizeof entry);
@@ -114,8 +126,8 @@ bool Core::translate(std::uint64_t address, Access access, std::uint64_t& physic
         (frame_of(entry) & within) != 0) {
       return page_fault(address, access);
     }
-    note_use(at, entry, access);
-    physical = frame_of(entry) | (address & within);
+    const std::uint64_t used = entry | kAccessed | (access == Access::store ? kDirty : 0);
+    way = {frame_of(entry) | (address & within), used != entry, at, used};
     return true;
   }
   return page_fault(address, access);

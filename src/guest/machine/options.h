@@ -17,9 +17,16 @@ enum class Boot {
   machine,  // The image is the firmware: at the beginning of memory, in machine mode, without SBI.
 };
 
+// How several harts execute while the machine lives by itself.
+enum class Smp {
+  turns,    // In turns of a quantum on one thread: their order is determined.
+  threads,  // Each on a thread of its own, in rounds that are recorded (crew.h).
+};
+
 struct MachineOptions {
   std::uint64_t memory_bytes = std::uint64_t{128} << 20;
-  unsigned harts = 1;            // 1 to 8.
+  unsigned harts = 1;  // 1 to 8.
+  Smp smp = Smp::turns;
   std::uint64_t quantum = 5000;  // Instructions a turn: fairness against the cost of a turn.
   // One instruction is 4 ns of the guest's time: about what this interpreter needs for it, so that
   // the guest's clock neither waits for the host's nor runs away from it.

@@ -67,6 +67,11 @@ Status read_key(std::string_view key, const std::string& value, MachineOptions& 
     if (options.harts < 1 || options.harts > 8) return invalid("a machine has 1 to 8 harts");
     return {};
   }
+  if (key == "smp") {
+    if (value != "turns" && value != "threads") return invalid("smp is turns or threads");
+    options.smp = value == "turns" ? Smp::turns : Smp::threads;
+    return {};
+  }
   if (key == "quantum") return read_number(key, value, options.quantum);
   if (key == "mac") return read_mac(value, options.mac);
   if (key == "disk") return read_disk(value, options, disk_file);
@@ -100,25 +105,29 @@ Status read_spec(std::string_view spec, MachineOptions& options, std::string& di
 
 // Its last field is the disk's name, which may contain anything.
 std::string compatibility_of(const MachineOptions& options, const std::string& disk_file) {
-  return fmt::format("memory={} harts={} quantum={} steps={} boot={} mac={:02x} disk={:x} file={}",
-                     options.memory_bytes, options.harts, options.quantum, options.steps_per_tick,
-                     static_cast<int>(options.boot), fmt::join(options.mac, ":"),
-                     options.disk ? base::checksum(*options.disk) : 0, disk_file);
+  return fmt::format(
+      "memory={} harts={} smp={} quantum={} steps={} boot={} mac={:02x} disk={:x} file={}",
+      options.memory_bytes, options.harts, static_cast<int>(options.smp), options.quantum,
+      options.steps_per_tick, static_cast<int>(options.boot), fmt::join(options.mac, ":"),
+      options.disk ? base::checksum(*options.disk) : 0, disk_file);
 }
 
 Status read_compatibility(std::string_view text, MachineOptions& options, std::string& disk_file) {
   const std::string line(text);
-  int boot = 0, file_at = 0;
+  int boot = 0, smp = 0, file_at = 0;
   std::array<char, 18> mac{};
   unsigned long long memory = 0, quantum = 0, steps = 0, disk = 0;
-  if (std::sscanf(line.c_str(),
-                  "memory=%llu harts=%u quantum=%llu steps=%llu boot=%d mac=%17s disk=%llx file=%n",
-                  &memory, &options.harts, &quantum, &steps, &boot, mac.data(), &disk,
-                  &file_at) != 7 ||
-      file_at == 0 || boot < 0 || boot > static_cast<int>(Boot::machine)) {
+  if (std::sscanf(
+          line.c_str(),
+          "memory=%llu harts=%u smp=%d quantum=%llu steps=%llu boot=%d mac=%17s disk=%llx file=%n",
+          &memory, &options.harts, &smp, &quantum, &steps, &boot, mac.data(), &disk,
+          &file_at) != 8 ||
+      file_at == 0 || boot < 0 || boot > static_cast<int>(Boot::machine) || smp < 0 ||
+      smp > static_cast<int>(Smp::threads)) {
     return Status(Code::refused, "the primary's machine is of a kind that is not known here");
   }
   options.memory_bytes = memory;
+  options.smp = static_cast<Smp>(smp);
   options.quantum = quantum;
   options.steps_per_tick = steps;
   options.boot = static_cast<Boot>(boot);

@@ -12,8 +12,8 @@
 
 namespace libft::machine {
 
-// Reads the files that are named. Keys: mib, harts, quantum, mac, initrd, disk, and append, which
-// takes all that is left.
+// Reads the files that are named. Keys: mib, harts, smp (turns or threads), quantum, mac, initrd,
+// disk, and append, which takes all that is left.
 Status read_spec(std::string_view spec, MachineOptions& options, std::string& disk_file);
 
 std::string compatibility_of(const MachineOptions& options, const std::string& disk_file);

@@ -99,13 +99,45 @@ TEST_CASE("Linux boots, twice to the same state, and answers") {
     std::printf("%u harts: init is ready at position %llu\n", harts,
                 static_cast<unsigned long long>(one.machine->position().value));
     one.frames.clear();
-    one.machine->deliver({GuestInput::Kind::frame, address_question()});
+    CHECK(one.machine->deliver({GuestInput::Kind::frame, address_question()}).ok());
     one.machine->run(Position{one.machine->position().value + 20'000'000}, WhenIdle::skip);
     const bool answered = std::ranges::any_of(one.frames, [](const auto& frame) {
       return frame.size() >= 42 && frame[12] == std::byte{8} && frame[13] == std::byte{6} &&
              frame[21] == std::byte{2};
     });
     CHECK(answered);
+  }
+}
+
+TEST_CASE("Linux boots with harts at once, and again from what was recorded") {
+  for (const unsigned harts : {2u, 4u}) {
+    MachineOptions options = linux_options(harts);
+    options.smp = Smp::threads;
+    Box one(options), again(options);
+    std::vector<std::pair<Position, GuestInput>> log;
+    std::size_t bytes = 0;
+    const auto keep = [&](Position at, const GuestInput& input) {
+      log.emplace_back(at, input);
+      bytes += input.bytes.size();
+    };
+    while (!one.ready() && one.machine->position().value < 4 * kBootMax &&
+           one.machine->ended() == End::running) {
+      const Position until{one.machine->position().value + 1'000'000};
+      one.machine->run_live(until, keep);
+      one.machine->run(until, WhenIdle::skip);  // As MachineGuest lets it sleep.
+    }
+    CAPTURE(one.console);
+    REQUIRE(one.ready());
+    for (const auto& [at, input] : log) {
+      again.machine->run(at, WhenIdle::skip);
+      REQUIRE_FALSE(again.machine->diverged());
+      REQUIRE(again.machine->deliver(input).ok());
+    }
+    again.machine->run(one.machine->position(), WhenIdle::skip);
+    CHECK(again.console == one.console);
+    CHECK(again.machine->state_hash() == one.machine->state_hash());
+    std::printf("%u harts at once: ready at position %llu, %zu rounds, %zu bytes of log\n", harts,
+                static_cast<unsigned long long>(one.machine->position().value), log.size(), bytes);
   }
 }
 

@@ -33,7 +33,7 @@ struct Box {
   }
   void run_to(std::uint64_t position) { machine->run(Position{position}, WhenIdle::skip); }
   void ask(std::string_view text) {
-    machine->deliver({GuestInput::Kind::frame, test::kv_request(text)});
+    CHECK(machine->deliver({GuestInput::Kind::frame, test::kv_request(text)}).ok());
   }
 };
 
