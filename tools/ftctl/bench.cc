@@ -13,6 +13,7 @@
 #include "bench_capi.h"
 #include "bench_machine.h"
 #include "bench_record.h"
+#include "bench_smp.h"
 #include "commands.h"
 #include "guest/memory/memory_guest.h"
 #include "os/mmap_arena.h"
@@ -306,7 +307,10 @@ Status run(const Arguments& arguments, Json& report) {
 
 int bench_command(const Arguments& arguments) {
   Json report;
-  const auto measure = !arguments.machine ? run : arguments.record ? bench_record : bench_machine;
+  const auto measure = !arguments.machine ? run
+                       : arguments.record ? bench_record
+                       : arguments.smp    ? bench_smp
+                                          : bench_machine;
   const Status ran = measure(arguments, report);
   if (!ran.ok()) return print_error(ran.within("bench"));
   if (arguments.json_file.empty()) return kFine;

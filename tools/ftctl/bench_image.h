@@ -10,5 +10,6 @@ namespace libft::ftctl {
 
 std::span<const std::byte> bench_image();  // Computes, and ends.
 std::span<const std::byte> kv_image();     // Answers the network.
+std::span<const std::byte> share_image();  // Shares memory among harts.
 
 }  // namespace libft::ftctl

@@ -122,6 +122,7 @@ void add_own_options(CLI::App& app, const std::string& command, Arguments& a) {
         ->check(CLI::Range(1, 1000000));
     app.add_flag("--machine", a.machine, "Measure the deterministic machine instead, beside QEMU");
     app.add_flag("--record", a.record, "With --machine: what recording its inputs costs");
+    app.add_flag("--smp", a.smp, "With --machine: what harts that execute at once cost");
   }
   app.add_option("--timeout", a.timeout_ms, "Milliseconds to wait for an answer")
       ->check(CLI::Range(1, 3600000));

@@ -27,7 +27,8 @@ struct Arguments {
   std::string through;             // bench: "capi": every second epoch through the C ABI.
   int epochs = 0;                  // bench: 0: as many as make sense.
   bool machine = false;            // bench: the deterministic machine instead,
-  bool record = false;             // and what recording it costs.
+  bool record = false;             // what recording it costs,
+  bool smp = false;                // what harts that execute at once cost.
   int dirty_pages_per_second = 0;  // doctor --plan; 0: not given.
   int nics = 1;                    // qemu-args
   int timeout_ms = 30000;

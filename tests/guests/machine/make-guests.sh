@@ -12,7 +12,7 @@ command -v ${cross}gcc > /dev/null || {
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p images
-for guest in bank bench kv race; do
+for guest in bank bench kv race share; do
   ${cross}gcc -O2 -Wall -Wextra -march=rv64imac_zicsr -mabi=lp64 -mcmodel=medany -ffreestanding -fno-builtin \
     -fno-pic -no-pie -fno-asynchronous-unwind-tables -nostdlib -static -Wl,--build-id=none \
     -Wl,-T,guest.ld -o "$work/$guest" start.S $guest.c
