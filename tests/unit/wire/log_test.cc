@@ -135,7 +135,7 @@ TEST_CASE("inputs come back as they went") {
 TEST_CASE("an input that is none is corrupt") {
   CHECK(code_of(coded({0})) == Code::corrupt);                    // No kind.
   CHECK(code_of(coded({0, 0})) == Code::corrupt);                 // No length.
-  CHECK(code_of(coded({0, 3, 0})) == Code::corrupt);              // Unknown kind.
+  CHECK(code_of(coded({0, 4, 0})) == Code::corrupt);              // Unknown kind.
   CHECK(code_of(coded({0, 0, 2, 1})) == Code::corrupt);           // Too few bytes.
   CHECK(code_of(coded({0, 0, 0x81, 0x80, 4})) == Code::corrupt);  // 65,537 bytes.
   CHECK(code_of(coded({0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 2, 0, 0})) ==
