@@ -110,6 +110,7 @@ std::string hand_back_xen_domain(const std::string& domain) {
   os::ChildOptions options;
   options.argv = {script, number};
   options.own_session = true;
+  options.stderr_fd = 2;
   auto started = os::Child::start(options);
   if (!started) return started.error().within("hand back domain " + number).message();
   started->detach();
