@@ -25,9 +25,17 @@ case \$1 in
 esac
 SH
 printf '#!/bin/sh\necho /vm/%s\n' $uuid > "$folder/bin/xenstore-read"
-chmod +x "$folder/bin/xl" "$folder/bin/xenstore-read"
+# The mark of a libft that has the domain: after so many questions.
+cat > "$folder/bin/xenstore-exists" << SH
+#!/bin/sh
+left=\$(cat "$folder/marked")
+echo \$((left - 1)) > "$folder/marked"
+[ \$left = 0 ]
+SH
+chmod +x "$folder/bin/"*
 
 config=$folder/xl/userdata-d.7.$uuid.xl
+echo -1 > "$folder/marked"
 ends() { # REASON CONFIGURATION EXPECTED
   echo - > "$folder/reason"  # It runs when the duty begins.
   echo "$1" > "$folder/next"
@@ -47,6 +55,10 @@ ends 4 'on_watchdog="preserve"\n' ''
 # Promoted on this host: nothing says how to build it again.
 ends 1 '' 'destroy 7'
 grep -q 'web is not started again: no configuration' "$folder/said" || fail "no word about the missing one"
+# Taken up again: another duty will begin when that libft lets go.
+echo 1 > "$folder/marked"
+ends 0 'name = "web"' ''
+echo -1 > "$folder/marked"
 # Another toolstack's, which has a process of its own.
 : > "$folder/xl/userdata-d.7.$uuid.libxl-json"
 ends 0 '' ''
