@@ -53,6 +53,12 @@ class Core final : public Translations {
   // REQUIRES: hart.runnable().
   Run run(std::uint64_t steps, std::uint64_t now);
 
+  // What run() begins with, for a hart that may come to execute nothing: takes an interrupt.
+  void enter() {
+    hart.waiting = false;
+    take_interrupt();
+  }
+
   void reset_translations() { drop_all(); }
 
   const Wanted& postponed_for() const { return wanted_; }

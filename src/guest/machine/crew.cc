@@ -172,6 +172,7 @@ void Crew::execute(unsigned hart, std::uint64_t start, std::uint64_t steps) {
   Core& core = *cores_[hart];
   Member& me = *members_[hart];
   core.keep_from_devices(true);
+  core.enter();  // Whether it comes to its first instruction or not.
   std::uint64_t done = 0, keeps_until = 0;
   Exit exit = Exit::steps;
   while (exit == Exit::steps && done < steps && !cut_.load(std::memory_order_relaxed)) {
@@ -325,6 +326,7 @@ void Crew::execute_again(unsigned hart, std::uint64_t start) {
   Member& me = *members_[hart];
   const Round::Part part = round_.parts[hart];
   core.keep_from_devices(true);
+  core.enter();
   std::uint64_t done = 0;
   Exit exit = Exit::steps;
   bool same = true;
