@@ -121,6 +121,7 @@ void BackupRunner::perform_one(const core::Action& action) {
               [this](const ReadAnswer& answer) { perform(core_.on_read(context_.now(), answer)); });
         } else if constexpr (std::is_same_v<What, core::Tell>) {
           if (what.event == "claiming") claimed_at_ = context_.now();
+          publish();  // Who is told looks at the status.
           context_.tell(LogLevel::info, what.event, what.text, {});
         }
       },

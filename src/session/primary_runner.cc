@@ -153,6 +153,7 @@ void PrimaryRunner::perform_one(const core::Action& action) {
           ask(context_, own_posting_, what,
               [this](const ReadAnswer& answer) { perform(core_.on_read(context_.now(), answer)); });
         } else if constexpr (std::is_same_v<What, core::Tell>) {
+          publish();  // Who is told looks at the status.
           context_.tell(LogLevel::info, what.event, what.text, {});
         }
       },
