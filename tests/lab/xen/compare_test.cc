@@ -46,7 +46,7 @@ struct Figures {
     const auto count = static_cast<double>(stops.size());
     return {{"stopped_ms_p50", of(&Stop::stopped_ms, 50)},
             {"stopped_ms_p99", of(&Stop::stopped_ms, 99)},
-            {"handshake_ms", of(&Stop::handshake_ms, 50)},
+            {"handshake_ms_p50", of(&Stop::handshake_ms, 50)},
             {"guest_stall_ms_p50", stall_ms_p50},
             {"guest_stall_ms_p99", stall_ms_p99},
             {"checkpoints_per_s", count / seconds},
