@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "failover/datagram_socket.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <sys/un.h>
@@ -13,16 +14,19 @@ namespace {
 
 constexpr std::string_view kUnix = "unix:";
 
+// A checkpoint may fill the same link: heartbeats ask to be queued before bulk data. The priority
+// is the highest that needs no privilege. Refusals are harmless.
+void ask_for_haste(int fd, int family) {
+  const int priority = 6, low_delay = IPTOS_LOWDELAY;
+  ::setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &priority, sizeof priority);
+  if (family == AF_INET) ::setsockopt(fd, IPPROTO_IP, IP_TOS, &low_delay, sizeof low_delay);
+  if (family == AF_INET6) ::setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &low_delay, sizeof low_delay);
+}
+
 Result<os::ScopedFd> open_socket(int family) {
   os::ScopedFd fd(::socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return failure(os::errno_status("heartbeat socket"));
-  // A checkpoint may fill the same link: heartbeats ask to be queued before bulk data. The priority
-  // is the highest that needs no privilege. Refusals are harmless.
-  const int priority = 6, low_delay = IPTOS_LOWDELAY;
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_PRIORITY, &priority, sizeof priority);
-  if (family == AF_INET) ::setsockopt(fd.get(), IPPROTO_IP, IP_TOS, &low_delay, sizeof low_delay);
-  if (family == AF_INET6)
-    ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_TCLASS, &low_delay, sizeof low_delay);
+  ask_for_haste(fd.get(), family);
   return fd;
 }
 
@@ -74,8 +78,32 @@ Result<DatagramSocket> DatagramSocket::towards(const os::SocketAddress& target,
   return DatagramSocket(std::move(fd));
 }
 
+Result<DatagramSocket> DatagramSocket::given(os::ScopedFd fd) {
+  if (!fd.valid())
+    return failure(Code::invalid, "heartbeat socket: there is none; remedy: open it before");
+  int kind = 0;
+  socklen_t bytes = sizeof kind;
+  if (::getsockopt(fd.get(), SOL_SOCKET, SO_TYPE, &kind, &bytes) != 0)
+    return failure(os::errno_status("heartbeat socket"));
+  if (kind != SOCK_DGRAM)
+    return failure(Code::invalid,
+                   "heartbeat socket: heartbeats are datagrams; remedy: open it with "
+                   "SOCK_DGRAM");
+  const int flags = ::fcntl(fd.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK) != 0 ||
+      ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) != 0)
+    return failure(os::errno_status("heartbeat socket"));
+  DatagramSocket socket(std::move(fd));
+  if (auto peer = os::SocketAddress::peer(socket.fd())) socket.peer_ = *peer;
+  const auto local = os::SocketAddress::local(socket.fd());
+  if (local) ask_for_haste(socket.fd(), local->family());
+  return socket;
+}
+
 DatagramSocket::DatagramSocket(DatagramSocket&& other) noexcept
-    : fd_(std::move(other.fd_)), remove_path_(std::exchange(other.remove_path_, {})) {}
+    : fd_(std::move(other.fd_)),
+      remove_path_(std::exchange(other.remove_path_, {})),
+      peer_(other.peer_) {}
 
 DatagramSocket::~DatagramSocket() {
   if (!remove_path_.empty()) ::unlink(remove_path_.c_str());
@@ -89,8 +117,10 @@ std::string DatagramSocket::address() const {
 
 bool DatagramSocket::send(std::span<const std::uint8_t> datagram,
                           const os::SocketAddress& to) const {
+  const auto all = static_cast<ssize_t>(datagram.size());
+  if (peer_) return ::send(fd_.get(), datagram.data(), datagram.size(), MSG_NOSIGNAL) == all;
   return ::sendto(fd_.get(), datagram.data(), datagram.size(), MSG_NOSIGNAL, to.get(),
-                  to.bytes()) == static_cast<ssize_t>(datagram.size());
+                  to.bytes()) == all;
 }
 
 std::optional<DatagramSocket::Received> DatagramSocket::receive(

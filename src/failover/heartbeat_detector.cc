@@ -11,7 +11,7 @@ namespace {
 Status check_count(std::size_t count, std::string_view what) {
   if (count >= 1 && count <= kHeartbeatPathsMax) return {};
   return Status(Code::invalid,
-                fmt::format("{} takes 1 to {} addresses, not {}", what, kHeartbeatPathsMax, count));
+                fmt::format("{} takes 1 to {} paths, not {}", what, kHeartbeatPathsMax, count));
 }
 
 Status check_options(const DetectorOptions& options) {
@@ -42,6 +42,41 @@ Result<std::unique_ptr<HeartbeatHub>> HeartbeatHub::open(const std::vector<std::
   }
   FT_ASSIGN(std::shared_ptr<HeartbeatLoop> loop, HeartbeatLoop::open(std::move(sockets), key));
   return std::unique_ptr<HeartbeatHub>(new HeartbeatHub(std::move(loop)));
+}
+
+Result<std::unique_ptr<HeartbeatHub>> HeartbeatHub::over(std::vector<os::ScopedFd> given,
+                                                         std::string_view key) {
+  FT_TRY(check_count(given.size(), "a heartbeat over descriptors"));
+  std::vector<DatagramSocket> sockets;
+  for (auto& fd : given) {
+    FT_ASSIGN(DatagramSocket socket, DatagramSocket::given(std::move(fd)));
+    sockets.push_back(std::move(socket));
+  }
+  FT_ASSIGN(std::shared_ptr<HeartbeatLoop> loop, HeartbeatLoop::open(std::move(sockets), key));
+  return std::unique_ptr<HeartbeatHub>(new HeartbeatHub(std::move(loop)));
+}
+
+bool HeartbeatHub::connected() const {
+  for (std::size_t i = 0; i < loop_->sockets(); ++i)
+    if (!loop_->peer(i)) return false;
+  return true;
+}
+
+Result<std::unique_ptr<Detector>> HeartbeatHub::dial(const GuestId& guest, std::uint64_t token,
+                                                     DetectorOptions options) {
+  FT_TRY(check_options(options));
+  std::vector<HeartbeatPeer::Path> paths(loop_->sockets());
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    if (!loop_->peer(i))
+      return failure(Code::invalid,
+                     "heartbeats: a backup's sockets are connected to the primary; "
+                     "remedy: connect() them");
+    paths[i].socket = i;
+    paths[i].to = loop_->peer(i);
+  }
+  return std::make_unique<HeartbeatDetector>(
+      loop_, std::make_shared<HeartbeatPeer>(HeartbeatSide::dialler, guest, token, options,
+                                             std::move(paths)));
 }
 
 std::unique_ptr<Detector> HeartbeatHub::expect(const GuestId& guest, std::uint64_t token,

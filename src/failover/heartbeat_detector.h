@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Detectors that exchange heartbeats with the peer, as HEARTBEAT.md has them. The dialling side
 // opens its own sockets, to one or two addresses of the peer; on the listening side a HeartbeatHub
-// serves the guests of a whole host on one port.
+// serves the guests of a whole host on one port. A hub over sockets that somebody else connected
+// does both.
 // Any thread may call; sinks are called from the heartbeat thread, never after stop() returned.
 #pragma once
 
@@ -38,9 +39,17 @@ class HeartbeatHub {
   static Result<std::unique_ptr<HeartbeatHub>> open(const std::vector<std::string>& addresses,
                                                     std::string_view key);
 
+  // The same on one or two sockets that somebody else opened, one a path.
+  static Result<std::unique_ptr<HeartbeatHub>> over(std::vector<os::ScopedFd> sockets,
+                                                    std::string_view key);
+
   // A detector for the peer that dials with this guest and token. It sends once it has heard.
   std::unique_ptr<Detector> expect(const GuestId& guest, std::uint64_t token,
                                    DetectorOptions options);
+  // The dialling side, over sockets that are all connected to the peer.
+  Result<std::unique_ptr<Detector>> dial(const GuestId& guest, std::uint64_t token,
+                                         DetectorOptions options);
+  bool connected() const;  // All of its sockets.
 
   std::size_t addresses() const { return loop_->sockets(); }
   std::string address(std::size_t index = 0) const { return loop_->address(index); }

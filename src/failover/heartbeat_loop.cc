@@ -75,8 +75,9 @@ HeartbeatCounters HeartbeatLoop::counters() const {
 
 std::string HeartbeatLoop::path_name(const HeartbeatPeer& peer, std::size_t path) const {
   const auto& to = peer.paths_[path].to;
-  return to ? fmt::format("path {} ({})", path + 1, to->to_string())
-            : fmt::format("path {}", path + 1);
+  const std::string where = to ? to->to_string() : "";  // A socket pair's end has no name.
+  return where.empty() ? fmt::format("path {}", path + 1)
+                       : fmt::format("path {} ({})", path + 1, where);
 }
 
 void HeartbeatLoop::run() {

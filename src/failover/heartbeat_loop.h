@@ -76,6 +76,9 @@ class HeartbeatLoop {
   HeartbeatCounters counters() const;
   std::string address(std::size_t socket) const { return sockets_.at(socket).address(); }
   std::size_t sockets() const { return sockets_.size(); }
+  const std::optional<os::SocketAddress>& peer(std::size_t socket) const {
+    return sockets_.at(socket).peer();
+  }
 
  private:
   using Key = std::pair<std::array<std::uint8_t, 16>, std::uint64_t>;

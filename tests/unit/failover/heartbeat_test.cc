@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <doctest/doctest.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
 #include <condition_variable>
 #include <thread>
 
@@ -130,6 +132,59 @@ TEST_CASE("a heartbeat survives its bytes, and only with the right key") {
   }
   for (std::size_t length = 0; length < bytes.size(); ++length)
     CHECK_FALSE(HeartbeatKey("secret").open(std::span(bytes).first(length)).heartbeat);
+}
+
+TEST_CASE("both sides hear each other over sockets that somebody else connected") {
+  std::array<int, 2> first{}, second{};
+  REQUIRE(::socketpair(AF_UNIX, SOCK_DGRAM, 0, first.data()) == 0);
+  REQUIRE(::socketpair(AF_UNIX, SOCK_DGRAM, 0, second.data()) == 0);
+  const auto hub_over = [](int one, int two) {
+    std::vector<os::ScopedFd> fds;
+    fds.emplace_back(one);
+    fds.emplace_back(two);
+    auto hub = HeartbeatHub::over(std::move(fds), "key");
+    REQUIRE_MESSAGE(hub, (hub ? "" : hub.error().to_string()));
+    return std::move(*hub);
+  };
+  const auto a = hub_over(first[0], second[0]);
+  auto b = hub_over(first[1], second[1]);
+  CHECK(a->connected());
+  const auto listening = a->expect(kGuest, kToken, quick());
+  auto dialling = b->dial(kGuest, kToken, quick());
+  REQUIRE(dialling);
+  Events primary, backup;
+  REQUIRE(listening->start(primary.sink()).ok());
+  REQUIRE((*dialling)->start(backup.sink()).ok());
+  CHECK(eventually([&] { return a->counters().heard >= 6 && b->counters().heard >= 6; }));
+  CHECK(a->counters().bad_proof == 0);
+  // The same sockets serve the next connection, under another token.
+  const auto next = a->expect(kGuest, kToken + 1, quick());
+  auto again = b->dial(kGuest, kToken + 1, quick());
+  REQUIRE(again);
+  REQUIRE(next->start(primary.sink()).ok());
+  REQUIRE((*again)->start(backup.sink()).ok());
+  const auto before = a->counters().heard;
+  CHECK(eventually([&] { return a->counters().heard >= before + 6; }));
+  dialling->reset();
+  again->reset();
+  b.reset();  // Nobody is at the other end any more: silence, as anywhere.
+  CHECK(eventually([&] { return primary.count(Kind::suspected) >= 2; }));
+}
+
+TEST_CASE("a socket that is not for heartbeats is refused") {
+  const auto refused = [](int kind) {
+    std::vector<os::ScopedFd> fds;
+    fds.emplace_back(::socket(AF_INET, kind, 0));
+    return HeartbeatHub::over(std::move(fds), "");
+  };
+  auto stream = refused(SOCK_STREAM);
+  REQUIRE_FALSE(stream);
+  CHECK(stream.error().code() == Code::invalid);
+  auto unconnected = refused(SOCK_DGRAM);  // Nothing wrong with it on a primary ...
+  REQUIRE(unconnected);
+  CHECK_FALSE((*unconnected)->connected());
+  CHECK_FALSE((*unconnected)->dial(kGuest, kToken, quick()));  // ... but whom would a backup tell?
+  CHECK_FALSE(HeartbeatHub::over({}, ""));
 }
 
 TEST_CASE("both sides hear each other, over every kind of address") {
