@@ -28,6 +28,7 @@ ft_state state_of(const SessionStatus& status, std::int32_t role) {
   if (!status.self.nobody()) copy_text(state.self, to_string(status.self));
   copy_text(state.peer, status.peer);
   copy_text(state.detail, status.detail);
+  copy_text(state.strategy, status.strategy);
   return state;
 }
 
@@ -73,6 +74,7 @@ ft_statistics statistics_of(const SessionStatus& s) {
   c.packets_dropped = s.gate.packets_dropped;
   c.packets_discarded = s.gate.packets_discarded;
   c.packets_in = s.gate.packets_in;
+  c.follow_lag_ms = s.follow_lag_ms;
   return c;
 }
 
@@ -226,6 +228,18 @@ std::int32_t ft_session_set_detector(ft_session* session, const ft_detector_port
                      FT_CHECK(check_detector(given));
                      return protection.set_detector(given);
                    });
+}
+
+std::int32_t ft_session_set_heartbeat_fds(ft_session* session, const std::int32_t* fds,
+                                          std::uint32_t count, ft_error* error) {
+  return guarded("set_heartbeat_fds", error, [&]() -> Outcome {
+    std::vector<os::ScopedFd> sockets;
+    if (fds != nullptr && count == 2 && fds[0] == fds[1]) count = 1;  // It is closed once.
+    for (std::uint32_t i = 0; fds != nullptr && i < count; ++i) sockets.emplace_back(fds[i]);
+    FT_CHECK(check_handle(session, Kind::session));
+    if (fds == nullptr) return {FT_E_INVALID, "the array of descriptors is null"};
+    return session->protection->set_heartbeat_fds(std::move(sockets));
+  });
 }
 
 std::int32_t ft_session_set_fence(ft_session* session, const ft_fence_port* fence,

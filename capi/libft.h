@@ -144,6 +144,10 @@ typedef struct ft_settings {
   uint64_t held_bytes_max; /* 0: the default. */
   uint32_t resume;
   uint32_t reserved;
+  const char *strategy;
+  uint64_t follow_max_us; /* These: 0: the default. */
+  uint64_t hash_interval_us;
+  uint64_t log_bytes_max;
 } ft_settings;
 
 enum ft_option_type { FT_OPTION_TEXT = 0, FT_OPTION_FLAG = 1, FT_OPTION_NUMBER = 2 };
@@ -501,6 +505,12 @@ FT_API int32_t ft_session_set_arbiter(ft_session *session, const ft_arbiter_port
                                       ft_error *error);
 FT_API int32_t ft_session_set_detector(ft_session *session, const ft_detector_port *detector,
                                        ft_error *error);
+/* Instead of a detector and of the option heartbeat: datagram sockets (SOCK_DGRAM) that you opened,
+ * one or two, each a path, over which libft's heartbeats travel. They are connected to the peer's;
+ * on a primary bound is enough, and whoever proves the key is answered. They serve all connections
+ * of the session, and are libft's, also on failure. */
+FT_API int32_t ft_session_set_heartbeat_fds(ft_session *session, const int32_t *fds, uint32_t count,
+                                            ft_error *error);
 FT_API int32_t ft_session_set_fence(ft_session *session, const ft_fence_port *fence,
                                     ft_error *error);
 FT_API int32_t ft_session_set_log(ft_session *session, const ft_log_sink *log, ft_error *error);
@@ -617,6 +627,7 @@ typedef struct ft_state {
   char self[112];    /* Incarnations: "host/32 hex digits". */
   char peer[112];
   char detail[256];  /* The last thing worth telling. */
+  char strategy[16]; /* "checkpoint", "replay", ...: a backup has its primary's. */
 } ft_state;
 
 /* Three figures of the newest few thousand epochs, in milliseconds (pages for dirty_pages). */
@@ -636,6 +647,7 @@ typedef struct ft_statistics {
   double guest_clock_lag_ms, detect_ms, arbitrate_ms, takeover_ms, load_ms;
   uint64_t packets_held, bytes_held, packets_released, packets_dropped, packets_discarded,
       packets_in;
+  double follow_lag_ms; /* How far the execution on a backup is behind: replay. */
 } ft_statistics;
 
 /* Where a guest of libft's own is: what a toolstack keeps, to attach to it again after a restart. */

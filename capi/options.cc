@@ -31,8 +31,8 @@ constexpr OptionRow kRows[] = {
     FT_TEXT(name, "", "the guest's name, the same on both hosts: 1 to 64 of [A-Za-z0-9._-]"),
     FT_TEXT(host, "", "this host's name; empty: what the system says"),
     FT_TEXT(guest, "",
-            "a guest of libft's own: qemu:FILE.json, qemu:pid=NUMBER,qmp=PATH, xen:NAME or "
-            "memory:mib=64,pages=50; empty: a port"),
+            "a guest of libft's own: qemu:FILE.json, qemu:pid=NUMBER,qmp=PATH, xen:NAME, "
+            "machine:IMAGE,mib=128 or memory:mib=64,pages=50; empty: a port"),
     FT_TEXT(arbiter, "", "file:/DIR, etcd:http://HOST:2379 or manual:/DIR; empty: a port"),
     FT_TEXT(fence, "none", "none, or exec:/PROGRAM"),
     FT_TEXT(listen, "", "where backups connect: tcp:HOST:PORT or unix:/PATH; empty: offer them"),
@@ -46,6 +46,9 @@ constexpr OptionRow kRows[] = {
             "won by a swap"),
     FT_TEXT(tap, "", "guests of libft's own: a TAP device for each NIC, separated by commas"),
     FT_TEXT(state_dir, "/run/libft", "guests of libft's own: a folder for their sockets and logs"),
+    FT_TEXT(strategy, "checkpoint",
+            "protect: how the backup is kept equal: checkpoint; of machine: guests, replay and "
+            "lockstep too"),
     FT_FLAG(insecure, "0", "permit a peer on another host without a key: anybody may be it"),
     FT_FLAG(adaptive, "1", "0: a checkpoint every `interval_us`, whatever the guest does"),
     FT_FLAG(automatic_failover, "1", "0: only ft_session_switch_over and ft_session_fail_over"),
@@ -77,6 +80,12 @@ constexpr OptionRow kRows[] = {
     FT_NUMBER(heartbeat_interval_us, "us", "50000", 1000, kHour_us, "between two heartbeats"),
     FT_NUMBER(stuck_after_us, "us", "5000000", 1000, kHour_us,
               "the heart beats but the peer's session stands still: suspected"),
+    FT_NUMBER(follow_max_us, "us", "50000", 1000, kHour_us,
+              "replay: how far the backup may lag before the guest is slowed"),
+    FT_NUMBER(hash_interval_us, "us", "500000", 1000, kHour_us,
+              "replay, lockstep: between two comparisons of the whole state"),
+    FT_NUMBER(log_bytes_max, "bytes", "67108864", 4096, kMost,
+              "replay, lockstep: log not yet acknowledged; beyond, the backup is given up"),
 };
 
 #undef FT_TEXT
@@ -206,6 +215,10 @@ Outcome Options::set_all(const ft_settings& settings) {
 SessionOptions Options::session_options() const {
   const ft_settings& s = settings_;
   SessionOptions options;
+  options.strategy = strategy_from(s.strategy).value_or(Strategy::checkpoint);  // Checked before.
+  options.follow_max = from_us(s.follow_max_us);
+  options.hash_interval = from_us(s.hash_interval_us);
+  options.log_bytes_max = s.log_bytes_max;
   options.adaptive = s.adaptive != 0;
   options.interval = from_us(s.interval_us);
   options.floor = from_us(s.floor_us);

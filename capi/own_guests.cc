@@ -15,7 +15,8 @@
 namespace libft::capi {
 namespace {
 
-constexpr std::string_view kMemory = "memory:", kQemu = "qemu:", kXen = "xen:";
+constexpr std::string_view kMemory = "memory:", kQemu = "qemu:", kXen = "xen:",
+                           kMachine = "machine:";
 
 Result<std::uint64_t> number_in(const std::string& spec, const std::string& key,
                                 std::uint64_t usual) {
@@ -49,11 +50,11 @@ Result<Replica> open_memory(const std::string& spec) {
 }  // namespace
 
 Outcome OwnGuests::check(const std::string& spec) {
-  for (const std::string_view prefix : {kMemory, kQemu, kXen})
+  for (const std::string_view prefix : {kMemory, kQemu, kXen, kMachine})
     if (spec.starts_with(prefix)) return {};
   return {FT_E_UNSUPPORTED, fmt::format("guest {}: libft has no such driver here", spec),
-          "use qemu:FILE.json, qemu:pid=NUMBER,qmp=PATH, xen:NAME, memory:mib=64,pages=50, or a "
-          "guest port"};
+          "use qemu:FILE.json, qemu:pid=NUMBER,qmp=PATH, xen:NAME, machine:IMAGE, "
+          "memory:mib=64,pages=50, or a guest port"};
 }
 
 Result<Replica> OwnGuests::open(const std::string& spec, const std::vector<std::string>& command,
@@ -61,6 +62,8 @@ Result<Replica> OwnGuests::open(const std::string& spec, const std::vector<std::
   if (command.empty() && spec.starts_with(kMemory)) return open_memory(spec);
   if (command.empty() && spec.starts_with(kXen))
     return remember(xen().attach(spec.substr(kXen.size())));
+  if (command.empty() && spec.starts_with(kMachine))
+    return machine().start(spec.substr(kMachine.size()));
   FT_ASSIGN(host::QemuOpener opener, qemu());
   if (!command.empty()) return remember(opener.wrap(command));
   const std::string rest = spec.substr(kQemu.size());
@@ -76,6 +79,7 @@ Result<Replica> OwnGuests::standby(const GuestInfo& primary) {
     return remember(opener.standby(primary, ++standbys_));
   }
   if (primary.driver == "xen") return remember(xen().standby(primary));
+  if (primary.driver == "machine") return machine().standby(primary);
   return failure(Code::unsupported,
                  fmt::format("the primary's guest is of driver \"{}\"; remedy: give the backup a "
                              "standby port that makes such a guest",
@@ -105,6 +109,11 @@ host::XenOpener OwnGuests::xen() const {
   site.open_gate = output::open_plug_gate;
   site.held_bytes_max = options_.settings().held_bytes_max;
   return {std::move(site), guest_, guard_, log_};
+}
+
+host::MachineOpener OwnGuests::machine() const {
+  const ft_settings& s = options_.settings();
+  return {{split(s.tap), s.held_bytes_max, s.redeliver_input != 0}, guard_, log_};
 }
 
 Result<Replica> OwnGuests::remember(Result<host::OpenedXen> opened) {

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <optional>
 
+#include "host/machine_opener.h"
 #include "host/qemu_opener.h"
 #include "host/xen_opener.h"
 #include "options.h"
@@ -33,6 +34,7 @@ class OwnGuests {
  private:
   Result<host::QemuOpener> qemu() const;
   host::XenOpener xen() const;
+  host::MachineOpener machine() const;
   Result<Replica> remember(Result<host::OpenedXen> opened);
   Result<Replica> remember(Result<host::OpenedQemu> opened);
 

@@ -49,6 +49,7 @@ class Protection {
   Outcome set_dial(Given<ft_dial_port>& dial);
   Outcome set_arbiter(Given<ft_arbiter_port>& arbiter);
   Outcome set_detector(Given<ft_detector_port>& detector);
+  Outcome set_heartbeat_fds(std::vector<os::ScopedFd> sockets);
   Outcome set_fence(Given<ft_fence_port>& fence);
   Outcome set_log(Given<ft_log_sink>& log);
   Outcome set_events(Given<ft_event_sink>& events);
@@ -92,6 +93,8 @@ class Protection {
   Outcome open_parts(Role role);
   Outcome wire_backup(SessionParts& parts);
   Outcome wire_heartbeats(SessionParts& parts);
+  Outcome open_heartbeats(Role role);
+  Outcome heartbeat_key(std::string& into) const;
   Outcome check_own_guest();
   Status open_own_guest();
   Outcome open_listener();
@@ -139,6 +142,7 @@ class Protection {
   std::uint64_t wishes_ever_ = 0;
 
   std::unique_ptr<failover::HeartbeatHub> hub_;
+  bool heartbeats_given_ = false;  // The hub is over the host's sockets.
   std::unique_ptr<Offers> offers_;
   std::unique_ptr<Switchboard> listening_, offered_;
   std::atomic<std::thread::id> driver_{};

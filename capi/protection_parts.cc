@@ -165,6 +165,16 @@ Outcome Protection::set_detector(Given<ft_detector_port>& detector) {
   return {};
 }
 
+Outcome Protection::set_heartbeat_fds(std::vector<os::ScopedFd> sockets) {
+  const std::scoped_lock lock(mutex_);
+  FT_CHECK(fresh());
+  std::string key;
+  FT_CHECK(heartbeat_key(key));
+  FT_GET(hub_, failover::HeartbeatHub::over(std::move(sockets), key));
+  heartbeats_given_ = true;
+  return {};
+}
+
 Outcome Protection::set_fence(Given<ft_fence_port>& fence) {
   const std::scoped_lock lock(mutex_);
   FT_CHECK(fresh());
@@ -258,6 +268,7 @@ Outcome Protection::open_listener() {
 Outcome Protection::open_parts(Role role) {
   const ft_settings& s = options_.settings();
   for (const std::string& peer : split(s.peer)) FT_CHECK(check_address(s, peer));
+  if (auto strategy = strategy_from(s.strategy); !strategy) return strategy.error();
   if (role == Role::primary) FT_CHECK(check_own_guest());
   FT_CHECK(missing(role));
   own_ = std::make_unique<OwnGuests>(options_, guest_, guard_, *log_);
@@ -268,14 +279,35 @@ Outcome Protection::open_parts(Role role) {
   if (!fence_) {
     FT_GET(fence_, failover::open_fence(s.fence[0] == 0 ? "none" : s.fence));
   }
-  if (const std::string heartbeat = s.heartbeat;
-      heartbeat != "none" && !detector_ && (s.listen[0] != 0 || !heartbeat.empty())) {
-    FT_GET(const auto addresses, session::heartbeat_addresses(split(heartbeat), s.listen));
-    FT_GET(const transport::Options options, transport_options(s));
-    FT_GET(hub_, failover::HeartbeatHub::open(addresses,
-                                              options.psk ? transport::to_text(*options.psk) : ""));
-  }
+  FT_CHECK(open_heartbeats(role));
   return open_listener();
+}
+
+Outcome Protection::heartbeat_key(std::string& into) const {
+  FT_GET(const transport::Options options, transport_options(options_.settings()));
+  into = options.psk ? transport::to_text(*options.psk) : "";
+  return {};
+}
+
+Outcome Protection::open_heartbeats(Role role) {
+  const ft_settings& s = options_.settings();
+  const std::string heartbeat = s.heartbeat;
+  if (heartbeats_given_) {
+    if (detector_)
+      return {FT_E_INVALID, "a detector port and sockets for heartbeats are both set",
+              "give one of them"};
+    if (role == Role::backup && !hub_->connected())
+      return {FT_E_INVALID, "a backup's sockets for heartbeats lead to nobody",
+              "connect() them to where the primary's are bound"};
+    return {};
+  }
+  if (heartbeat == "none" || detector_ || (s.listen[0] == 0 && heartbeat.empty())) return {};
+  if (hub_) return {};  // Of an earlier attempt to start.
+  FT_GET(const auto addresses, session::heartbeat_addresses(split(heartbeat), s.listen));
+  std::string key;
+  FT_CHECK(heartbeat_key(key));
+  FT_GET(hub_, failover::HeartbeatHub::open(addresses, key));
+  return {};
 }
 
 // --- wiring -------------------------------------------------------------------------------------
@@ -295,6 +327,7 @@ Outcome Protection::wire_heartbeats(SessionParts& parts) {
   }
   if (!hub_) return {};
   parts.heartbeat_port = hub_->port();
+  if (heartbeats_given_ && parts.heartbeat_port == 0) parts.heartbeat_port = 1;  // 0 means none.
   parts.expect_heartbeats = [this](std::uint64_t token) {
     return Result<std::unique_ptr<Detector>>(
         hub_->expect(guest_, token, options_.session_options().detector));
@@ -304,6 +337,10 @@ Outcome Protection::wire_heartbeats(SessionParts& parts) {
 
 Outcome Protection::wire_backup(SessionParts& parts) {
   const ft_settings& s = options_.settings();
+  if (heartbeats_given_)
+    parts.dial_heartbeats = [this](std::uint64_t token, std::uint16_t) {
+      return hub_->dial(guest_, token, options_.session_options().detector);
+    };
   if (dial_) {
     parts.dial = [this, kept = dial_](bool another_way) {
       return dial_port(*kept, options_, another_way);
@@ -313,7 +350,7 @@ Outcome Protection::wire_backup(SessionParts& parts) {
     const auto dialler = std::make_shared<session::Dialler>(split(s.peer), guest_, options,
                                                             options_.session_options().detector);
     parts.dial = [dialler](bool another_way) { return dialler->dial(another_way); };
-    if (!detector_ && std::string_view(s.heartbeat) != "none")
+    if (!detector_ && !heartbeats_given_ && std::string_view(s.heartbeat) != "none")
       parts.dial_heartbeats = [dialler](std::uint64_t token, std::uint16_t port) {
         return dialler->heartbeats(token, port);
       };

@@ -74,6 +74,7 @@ static void call_session(ft_session *session, int32_t wanted) {
   EXPECT(wanted, ft_session_set_dial(session, NULL, &error));
   EXPECT(wanted, ft_session_set_arbiter(session, NULL, &error));
   EXPECT(wanted, ft_session_set_detector(session, NULL, &error));
+  EXPECT(wanted, ft_session_set_heartbeat_fds(session, NULL, 0, &error));
   EXPECT(wanted, ft_session_set_fence(session, NULL, &error));
   EXPECT(wanted, ft_session_set_log(session, NULL, &error));
   EXPECT(wanted, ft_session_set_events(session, NULL, &error));
@@ -128,6 +129,7 @@ int main(void) {
   ft_option about;
   ft_guest_place place;
   const char *const nothing = NULL;
+  const int32_t no_fds[3] = {-1, -1, -1};
   uint32_t i;
   memset(&place, 0, sizeof place);
   memset(&error, 0, sizeof error);
@@ -162,6 +164,10 @@ int main(void) {
   EXPECT(FT_E_INVALID, ft_session_set_command(session, NULL, &error));
   EXPECT(FT_E_INVALID, ft_session_set_command(session, &nothing, &error));
   EXPECT(FT_E_INVALID, ft_session_set_qmp(session, NULL, &error));
+  EXPECT(FT_E_INVALID, ft_session_set_heartbeat_fds(session, NULL, 1, &error));
+  EXPECT(FT_E_INVALID, ft_session_set_heartbeat_fds(session, no_fds, 0, &error));
+  EXPECT(FT_E_INVALID, ft_session_set_heartbeat_fds(session, no_fds, 1, &error));
+  EXPECT(FT_E_INVALID, ft_session_set_heartbeat_fds(session, no_fds, 3, &error));
   EXPECT(FT_E_INVALID, ft_session_protect(session, NULL, &error));
   EXPECT(FT_E_INVALID, ft_session_stand_by(session, NULL, &error));
   EXPECT(FT_E_STATE, ft_session_switch_over(session, NULL, &error));

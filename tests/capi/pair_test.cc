@@ -2,6 +2,8 @@
 // Two hosts that know libft by libft.h alone: every port in C, over socket pairs and over a
 // transport of their own, answered at once, later, and on libft's threads.
 #include <doctest/doctest.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "toy.h"
 
@@ -43,7 +45,83 @@ void protect_pair(World& world, Host& a, Host& b) {
                   (a.log + b.log + a.state().state));
 }
 
+// A socket of each host's leads here, and what comes from one is carried to the other, or not.
+struct Relay {
+  explicit Relay(World& world) {
+    for (std::size_t i = 0; i < 2; ++i) {
+      std::array<int, 2> ends{};
+      REQUIRE(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
+      world.heartbeat_sockets[i == 0 ? "a" : "b"] = ends[0];
+      here[i] = ends[1];
+    }
+  }
+  ~Relay() {
+    for (const int fd : here) ::close(fd);
+  }
+  Relay(const Relay&) = delete;
+
+  void carry() {
+    std::array<char, 256> bytes{};
+    for (std::size_t i = 0; i < 2; ++i)
+      for (ssize_t n; (n = ::recv(here[i], bytes.data(), bytes.size(), MSG_DONTWAIT)) > 0;)
+        if (::send(here[1 - i], bytes.data(), static_cast<std::size_t>(n), MSG_NOSIGNAL) == n)
+          ++carried[i];
+  }
+
+  std::array<int, 2> here{};
+  std::array<int, 2> carried{};
+};
+
+std::uint64_t suspicions(const Host& host) {
+  ft_statistics statistics{};
+  statistics.struct_size = sizeof statistics;
+  ft_session_statistics(host.session, &statistics, nullptr);
+  return statistics.heartbeat_suspicions;
+}
+
 }  // namespace
+
+TEST_CASE("heartbeats travel over sockets that the toolstack opened") {
+  World world;
+  Relay relay(world);
+  Host a(world, "a"), b(world, "b");
+  a.protect();
+  REQUIRE_MESSAGE(drive(world, {&a}, [&] { return a.done == 1; }), a.log);
+  b.stand_by(a);
+  REQUIRE_MESSAGE(drive(world, {&a, &b},
+                        [&] {
+                          relay.carry();
+                          return a.state().is_protected && relay.carried[0] > 5 &&
+                                 relay.carried[1] > 5;
+                        }),
+                  (a.log + b.log));
+  CHECK(suspicions(a) + suspicions(b) == 0);
+  // Carried no longer: nothing else is wrong, and each suspects the other all the same.
+  REQUIRE(drive(world, {&a, &b}, [&] { return suspicions(b) > 0; }));
+}
+
+TEST_CASE("sockets for heartbeats are refused where they cannot serve") {
+  World world;
+  Host b(world, "b");
+  ft_error error{};
+  error.struct_size = sizeof error;
+  const int unconnected = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  REQUIRE(ft_session_set_heartbeat_fds(b.session, &unconnected, 1, &error) == FT_OK);
+  const ft_arbiter_port arbiter = arbiter_port(world);
+  ft_session_set_arbiter(b.session, &arbiter, nullptr);
+  const ft_dial_port dial = dial_port(world, b);
+  ft_session_set_dial(b.session, &dial, nullptr);
+  CHECK(ft_session_stand_by(b.session, nullptr, &error) == FT_E_INVALID);
+  CHECK(std::string(error.remedy).find("connect") != std::string::npos);
+
+  const int stream = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  CHECK(ft_session_set_heartbeat_fds(b.session, &stream, 1, &error) == FT_E_INVALID);
+  CHECK(::close(stream) != 0);  // libft's, also on failure.
+
+  const ft_detector_port detector = detector_port(world, b);
+  ft_session_set_detector(b.session, &detector, nullptr);
+  CHECK(ft_session_stand_by(b.session, nullptr, &error) == FT_E_INVALID);
+}
 
 TEST_CASE("a pair in C survives a fail-over") {
   for (const Way& way : kWays) {

@@ -444,6 +444,7 @@ Host::Host(World& w, std::string host_name) : world(w), name(std::move(host_name
   ft_options_set(options, "name", "toy", nullptr);
   ft_options_set(options, "host", name.c_str(), nullptr);
   ft_options_set(options, "staging_bytes", "65536", nullptr);
+  ft_options_set(options, "heartbeat_missed_max", "40", nullptr);
   ft_session_new(options, &session, nullptr);
   ft_options_free(options);
 }
@@ -477,8 +478,13 @@ void Host::set_common() {
   ft_session_set_events(session, &events_to, nullptr);
   const ft_arbiter_port arbiter = arbiter_port(world);
   ft_session_set_arbiter(session, &arbiter, nullptr);
-  const ft_detector_port detector = detector_port(world, *this);
-  ft_session_set_detector(session, &detector, nullptr);
+  if (const auto socket = world.heartbeat_sockets.find(name);
+      socket != world.heartbeat_sockets.end()) {
+    ft_session_set_heartbeat_fds(session, &socket->second, 1, nullptr);
+  } else {
+    const ft_detector_port detector = detector_port(world, *this);
+    ft_session_set_detector(session, &detector, nullptr);
+  }
   const ft_fence_port fence = fence_port(world);
   ft_session_set_fence(session, &fence, nullptr);
 }

@@ -32,6 +32,7 @@ struct World {
   Line line = Line::descriptors;
   std::recursive_mutex mutex;  // Everything; with any_thread libft's threads come here too.
 
+  std::map<std::string, int> heartbeat_sockets;  // Of the hosts that have one, not a detector.
   std::map<std::string, std::string> records;
   std::vector<std::uint64_t> seen;  // By the world outside, in order.
   std::deque<std::pair<ft_op*, std::int32_t>> later;

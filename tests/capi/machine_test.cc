@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Guests on libft's machine, opened by options alone: two hosts of one program that knows nothing
+// but libft.h. The guest is a bank that adds up its books for ever and says on its console how that
+// went; a lost or doubled step would show there.
+#include <doctest/doctest.h>
+#include <libft.h>
+#include <poll.h>
+#include <stdlib.h>
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace {
+
+using Pairs = std::vector<std::pair<std::string, std::string>>;
+
+struct Folder {
+  Folder() { REQUIRE(::mkdtemp(path.data()) != nullptr); }
+  ~Folder() { std::filesystem::remove_all(path); }
+  std::string path = "/tmp/libft-machine.XXXXXX";
+};
+
+class Host {
+ public:
+  Host(const Folder& folder, const std::string& name, const Pairs& more) {
+    ft_options* options = nullptr;
+    REQUIRE(ft_options_new(&options, nullptr) == FT_OK);
+    Pairs all{{"name", "bank"},
+              {"host", name},
+              {"arbiter", "file:" + folder.path},
+              {"listen", "unix:" + folder.path + "/" + name},
+              {"heartbeat_missed_max", "20"}};  // Everything shares this machine's processor.
+    all.insert(all.end(), more.begin(), more.end());
+    for (const auto& [key, value] : all)
+      REQUIRE_MESSAGE(ft_options_set(options, key.c_str(), value.c_str(), nullptr) == FT_OK, key);
+    REQUIRE(ft_session_new(options, &session, nullptr) == FT_OK);
+    ft_options_free(options);
+    ft_log_sink sink{};
+    sink.struct_size = sizeof sink;
+    sink.user = this;
+    sink.write = [](void* user, std::int32_t, const char* area, const char* text) {
+      static_cast<Host*>(user)->hear(area, text);
+    };
+    REQUIRE(ft_session_set_log(session, &sink, nullptr) == FT_OK);
+  }
+  ~Host() { die(); }
+  Host(const Host&) = delete;
+
+  void die() {
+    if (session != nullptr) ft_session_free(session);
+    session = nullptr;
+  }
+
+  ft_state state() const {
+    ft_state state{};
+    state.struct_size = sizeof state;
+    ft_session_state(session, &state, nullptr);
+    return state;
+  }
+
+  const ft_completion* completion() {
+    done.struct_size = sizeof done;
+    done.user = this;
+    done.done = [](void* user, std::int32_t status, const char*, const ft_error* error) {
+      static_cast<Host*>(user)->ended = {status, error->cause};
+    };
+    return &done;
+  }
+
+  ft_session* session = nullptr;
+  std::string log;
+  std::uint64_t audits = 0;  // The newest that the guest told of here.
+  bool wrong = false;
+  std::pair<std::int32_t, std::string> ended{1, ""};
+
+ private:
+  void hear(const std::string& area, const std::string& text) {
+    log += area + ": " + text + "\n";
+    if (area != "console") return;
+    if (text.starts_with("WRONG")) wrong = true;
+    if (text.starts_with("audit ")) audits = std::stoull(text.substr(6), nullptr, 16);
+  }
+
+  ft_completion done{};
+};
+
+bool drive(const std::vector<Host*>& hosts, const std::function<bool()>& condition) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::vector<pollfd> waits;
+    for (const Host* host : hosts)
+      if (host->session != nullptr) waits.push_back({ft_session_poll_fd(host->session), POLLIN, 0});
+    ::poll(waits.data(), waits.size(), 20);  // A state can change without a descriptor's word.
+    for (const Host* host : hosts)
+      if (host->session != nullptr) ft_session_process(host->session, nullptr);
+  }
+  return true;
+}
+
+std::string bank() { return std::string("machine:") + LIBFT_MACHINE_GUESTS + "/bank.bin,mib=8"; }
+
+void protect_pair(const Folder& folder, Host& a, Host& b) {
+  (void)folder;
+  REQUIRE(ft_session_protect(a.session, a.completion(), nullptr) == FT_OK);
+  REQUIRE_MESSAGE(drive({&a}, [&] { return a.ended.first <= 0; }), a.log);
+  REQUIRE_MESSAGE(a.ended.first == FT_OK, a.ended.second);
+  REQUIRE(ft_session_stand_by(b.session, nullptr, nullptr) == FT_OK);
+  REQUIRE_MESSAGE(drive({&a, &b}, [&] { return a.state().is_protected == 1 && a.audits > 2; }),
+                  (a.log + b.log));
+}
+
+}  // namespace
+
+TEST_CASE("a guest of the machine is protected by each strategy, through the C ABI") {
+  for (const std::string strategy : {"checkpoint", "replay", "lockstep"}) {
+    CAPTURE(strategy);
+    const Folder folder;
+    Host a(folder, "a", {{"guest", bank()}, {"strategy", strategy}});
+    Host b(folder, "b", {{"peer", "unix:" + folder.path + "/a"}});
+    protect_pair(folder, a, b);
+    REQUIRE_MESSAGE(drive({&a, &b}, [&] { return strategy == b.state().strategy; }), b.log);
+    const auto said = a.audits;
+    a.die();  // Without a word: its guest was in the session.
+    REQUIRE_MESSAGE(drive({&b}, [&] { return b.state().role == FT_ROLE_PRIMARY; }), b.log);
+    REQUIRE_MESSAGE(drive({&b}, [&] { return b.audits > said + 2; }), b.log);
+    CHECK_FALSE(a.wrong);
+    CHECK_FALSE(b.wrong);
+    CHECK(std::string(b.state().strategy) == strategy);
+  }
+}
+
+TEST_CASE("a guest that is executed on both hosts is switched over, and protected again") {
+  const Folder folder;
+  const std::string at = "unix:" + folder.path + "/";
+  Host a(folder, "a", {{"guest", bank()}, {"strategy", "replay"}});
+  Host b(folder, "b", {{"peer", at + "a," + at + "c"}});
+  Host c(folder, "c", {{"peer", at + "b"}});
+  protect_pair(folder, a, b);
+  REQUIRE(ft_session_switch_over(a.session, a.completion(), nullptr) == FT_OK);
+  REQUIRE_MESSAGE(drive({&a, &b}, [&] { return b.state().role == FT_ROLE_PRIMARY; }),
+                  (a.log + b.log));
+  CHECK(a.ended.first == FT_OK);
+  REQUIRE(ft_session_stand_by(c.session, nullptr, nullptr) == FT_OK);
+  REQUIRE_MESSAGE(drive({&b, &c}, [&] { return b.state().is_protected == 1; }), (b.log + c.log));
+  const auto said = b.audits;
+  REQUIRE_MESSAGE(drive({&b, &c}, [&] { return c.audits > said + 2; }), c.log);  // It executes too.
+  CHECK_FALSE(b.wrong);
+  CHECK_FALSE(c.wrong);
+  CHECK(std::string(c.state().strategy) == "replay");
+  ft_statistics statistics{};
+  statistics.struct_size = sizeof statistics;
+  REQUIRE(ft_session_statistics(b.session, &statistics, nullptr) == FT_OK);
+  CHECK(statistics.follow_lag_ms < 60000);
+}
+
+TEST_CASE("what a strategy cannot have is refused with a remedy") {
+  const Folder folder;
+  ft_error error{};
+  error.struct_size = sizeof error;
+  Host unknown(folder, "a", {{"guest", bank()}, {"strategy", "prayer"}});
+  CHECK(ft_session_protect(unknown.session, nullptr, &error) == FT_E_INVALID);
+  CHECK(std::string(error.cause).find("replay") != std::string::npos);
+
+  Host memory(folder, "b", {{"guest", "memory:mib=8"}, {"strategy", "replay"}});
+  REQUIRE(ft_session_protect(memory.session, memory.completion(), nullptr) == FT_OK);
+  REQUIRE(drive({&memory}, [&] { return memory.ended.first <= 0; }));
+  CHECK_MESSAGE(memory.ended.first == FT_E_UNSUPPORTED, memory.ended.second);
+
+  Host nowhere(folder, "c", {{"guest", "machine:" + folder.path + "/none"}});
+  REQUIRE(ft_session_protect(nowhere.session, nowhere.completion(), nullptr) == FT_OK);
+  REQUIRE(drive({&nowhere}, [&] { return nowhere.ended.first <= 0; }));
+  CHECK_MESSAGE(nowhere.ended.first < 0, nowhere.ended.second);
+  CHECK(nowhere.ended.second.find("machine:") != std::string::npos);
+}
