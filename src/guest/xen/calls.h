@@ -63,6 +63,8 @@ class XenCalls {
   // --- the host -----------------------------------------------------------------------------
   virtual Result<XenVersion> version() = 0;
   virtual Result<std::uint64_t> free_bytes() = 0;
+  // All that an HVM or PVH domain of this host could be given.
+  virtual Result<CpuPolicy> cpu_policy_max() = 0;
 
   // --- a domain's life ----------------------------------------------------------------------
   virtual Result<std::optional<DomainInfo>> domain(DomId domain) = 0;  // Empty: there is none.

@@ -7,7 +7,7 @@
 #include <charconv>
 #include <set>
 
-#include "base/bytes.h"
+#include "guest/xen/cpuid.h"
 #include "guest/xen/facts.h"
 
 namespace libft::xen {
@@ -119,11 +119,27 @@ class Inspector {
       if (value && (*value != 0 || chosen)) found_.params.push_back({index, *value});
       if (value && index == kParamConsolePfn) found_.console = *value;
       if (value && index == kParamStorePfn) found_.store = *value;
+      if (value) FT_TRY(watcher(index, *value));
     }
     if (found_.store == 0) refuse("it has no page for xenstore: let xl build it");
     const auto altp2m = calls_.param(domain_, kParamAltp2m);
     if (altp2m && *altp2m != 0)
       refuse("it has several views of its memory (altp2m): start it with altp2m=\"disabled\"");
+    return {};
+  }
+
+  // Nothing says that somebody hears of what the domain does to its memory; but he has taken the
+  // page by which he is told out of it (libxenctrl's xc_vm_event_enable).
+  Status watcher(std::uint32_t param, std::uint64_t ring) {
+    const bool told =
+        param == kParamPagingRing || param == kParamMonitorRing || param == kParamSharingRing;
+    if (!told || ring == 0) return {};
+    bool there = false;
+    FT_TRY(calls_.look(domain_, ring, std::span(&there, 1)));
+    if (!there)
+      refuse(
+          "another program watches its memory (introspection, paging, sharing), or did: end that "
+          "program, and start the guest anew");
     return {};
   }
 
@@ -140,18 +156,13 @@ class Inspector {
     return {};
   }
 
-  // CPUID leaf 1 ECX bit 5 is VMX, leaf 0x80000001 ECX bit 2 is SVM. An entry of a policy is leaf,
-  // subleaf, a, b, c, d (xen/lib/x86/cpuid.h: xen_cpuid_leaf_t).
   bool nested() const {
-    constexpr std::size_t kEntryBytes = 24;
-    const auto bytes = std::as_bytes(std::span(found_.shape.policy.leaves));
-    for (std::size_t at = 0; at + kEntryBytes <= bytes.size(); at += kEntryBytes) {
-      const auto leaf = base::load_le<std::uint32_t>(bytes.data() + at);
-      const auto c = base::load_le<std::uint32_t>(bytes.data() + at + 16);
-      if ((leaf == 1 && (c & 1u << 5) != 0) || (leaf == 0x80000001 && (c & 1u << 2) != 0))
-        return true;
-    }
-    return false;
+    constexpr std::uint32_t kVmx = 1u << 5, kSvm = 1u << 2;
+    const auto leaves = leaves_of(found_.shape.policy);
+    return std::any_of(leaves.begin(), leaves.end(), [](const CpuidLeaf& one) {
+      return (one.leaf == 1 && (one.registers[ecx] & kVmx) != 0) ||
+             (one.leaf == 0x80000001 && (one.registers[ecx] & kSvm) != 0);
+    });
   }
 
   Status memory(const DomainInfo& info) {
@@ -176,7 +187,8 @@ class Inspector {
       FT_ASSIGN(const auto entries, calls_.list(domain_path(domain_, "device/" + kind)));
       if (entries.empty() || kind == "suspend") continue;
       if (kind == "pci") refuse("it has a passed-through PCI device: detach it");
-      if (kind == "vtpm") refuse("it has a virtual TPM, whose state libft does not carry");
+      if (kind == "vtpm")
+        refuse("it has a virtual TPM, whose state libft does not carry: detach it");
       if (!kKnownDevices.contains(kind))
         refuse(
             fmt::format("it has a device of the kind \"{}\", which libft does not remake on "
@@ -187,7 +199,8 @@ class Inspector {
     FT_ASSIGN(const auto stub, calls_.read(domain_path(domain_, "image/device-model-domid")));
     if (stub) refuse("its device model runs in a stub domain: start it without one");
     FT_ASSIGN(const auto backends, calls_.list(domain_path(domain_, "backend")));
-    if (!backends.empty()) refuse("it is a driver domain: other guests' devices would go with it");
+    if (!backends.empty())
+      refuse("it is a driver domain: other guests' devices would go with it; protect those guests");
     return {};
   }
 
@@ -195,8 +208,10 @@ class Inspector {
     const std::string front = domain_path(domain_, fmt::format("device/{}/{}", kind, entry));
     FT_ASSIGN(const std::string host, text(front + "/backend-id"));
     if (!host.empty() && host != "0")
-      refuse(fmt::format("its device {}/{} is served by domain {} and not by dom0", kind, entry,
-                         host));
+      refuse(
+          fmt::format("its device {}/{} is served by domain {} and not by dom0: have it served "
+                      "from dom0",
+                      kind, entry, host));
     if (kind == "vkbd" && (entry != "0" || found_.device_model == 0))
       refuse("it has a keyboard (vkbd) that no device model of its own serves: detach it");
     found_.shape.keyboard |= kind == "vkbd";

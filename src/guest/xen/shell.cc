@@ -5,6 +5,7 @@
 #include <chrono>
 #include <thread>
 
+#include "guest/xen/cpuid.h"
 #include "guest/xen/facts.h"
 
 namespace libft::xen {
@@ -41,11 +42,23 @@ Status Shell::make(std::span<const PageRun> runs) {
   FT_TRY(calls_.set_paging_pool(
       domain_,
       runs.empty() ? kEmptyPoolBytes : std::max(shape_.paging_pool_bytes, kEmptyPoolBytes)));
-  FT_TRY(calls_.set_cpu_policy(domain_, shape_.policy));
+  FT_TRY(set_policy());
   if (!runs.empty()) FT_TRY(populate_memory(calls_, domain_, runs));
   FT_ASSIGN(channels_.store_port, calls_.new_port(domain_));
   FT_ASSIGN(channels_.console_port, calls_.new_port(domain_));
   return {};
+}
+
+// What Xen refuses it names only first; its owner needs all of it at once.
+Status Shell::set_policy() {
+  const Status set = calls_.set_cpu_policy(domain_, shape_.policy);
+  if (set.code() != Code::refused) return set;
+  FT_ASSIGN(const CpuPolicy most, calls_.cpu_policy_max());
+  const std::string line = cpuid_line(shape_.policy, most);
+  return Status(Code::refused,
+                set.message() + (line.empty() ? "; the two hosts' processors differ in more than "
+                                                "features: use hosts with the same"
+                                              : "; start the guest with " + line));
 }
 
 Shell::~Shell() {

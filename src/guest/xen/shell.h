@@ -52,6 +52,7 @@ class Shell {
   Status begin();
   Shell(XenCalls& calls, Shape shape) : calls_(calls), shape_(std::move(shape)) {}
   Status make(std::span<const PageRun> runs);
+  Status set_policy();
 
   XenCalls& calls_;
   const Shape shape_;

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
 
 #include "guest/xen/facts.h"
@@ -119,6 +120,7 @@ class Library final : public XenCalls {
 
   Result<XenVersion> version() override;
   Result<std::uint64_t> free_bytes() override;
+  Result<CpuPolicy> cpu_policy_max() override;
   Result<std::optional<DomainInfo>> domain(DomId domain) override;
   Result<DomId> create(const NewDomain& config) override;
   Status destroy(DomId domain) override {
@@ -211,6 +213,9 @@ class Library final : public XenCalls {
   }
 
  private:
+  Result<CpuPolicy> read_policy(std::string_view doing,
+                                const std::function<int(xc_cpu_policy_t*)>& get);
+
   SilentLogger logger_{{say_nothing, show_nothing, destroy_nothing}};
   xc_interface* xc_ = nullptr;
   xenforeignmemory_handle* memory_ = nullptr;
@@ -328,7 +333,8 @@ Result<std::uint64_t> Library::paging_pool(DomId domain) {
   return bytes;
 }
 
-Result<CpuPolicy> Library::cpu_policy(DomId domain) {
+Result<CpuPolicy> Library::read_policy(std::string_view doing,
+                                       const std::function<int(xc_cpu_policy_t*)>& get) {
   std::uint32_t leaves = 0, msrs = 0;
   if (xc_cpu_policy_get_size(xc_, &leaves, &msrs) < 0)
     return failure(failed("ask for the size of a CPU policy"));
@@ -338,14 +344,26 @@ Result<CpuPolicy> Library::cpu_policy(DomId domain) {
   CpuPolicy found;
   found.leaves.resize(leaves * sizeof(xen_cpuid_leaf_t));
   found.msrs.resize(msrs * sizeof(xen_msr_entry_t));
-  if (xc_cpu_policy_get_domain(xc_, domain, policy.get()) < 0 ||
+  if (get(policy.get()) < 0 ||
       xc_cpu_policy_serialise(xc_, policy.get(),
                               reinterpret_cast<xen_cpuid_leaf_t*>(found.leaves.data()), &leaves,
                               reinterpret_cast<xen_msr_entry_t*>(found.msrs.data()), &msrs) < 0)
-    return failure(failed("ask for the domain's CPU policy"));
+    return failure(failed(doing));
   found.leaves.resize(leaves * sizeof(xen_cpuid_leaf_t));
   found.msrs.resize(msrs * sizeof(xen_msr_entry_t));
   return found;
+}
+
+Result<CpuPolicy> Library::cpu_policy(DomId domain) {
+  return read_policy("ask for the domain's CPU policy", [&](xc_cpu_policy_t* policy) {
+    return xc_cpu_policy_get_domain(xc_, domain, policy);
+  });
+}
+
+Result<CpuPolicy> Library::cpu_policy_max() {
+  return read_policy("ask for the host's CPU policy", [&](xc_cpu_policy_t* policy) {
+    return xc_cpu_policy_get_system(xc_, XEN_SYSCTL_cpu_policy_hvm_max, policy);
+  });
 }
 
 Status Library::set_cpu_policy(DomId domain, const CpuPolicy& policy) {
@@ -365,8 +383,7 @@ Status Library::set_cpu_policy(DomId domain, const CpuPolicy& policy) {
                 why.message() +
                     (leaf != none ? fmt::format(": CPUID leaf {:#x}, subleaf {:#x}", leaf, subleaf)
                                   : fmt::format(": MSR {:#x}", msr)) +
-                    " is more than this host's processor has: start the guest with a cpuid= line "
-                    "that both hosts can give");
+                    " is not what this host's processor can give");
 }
 
 Result<std::uint64_t> Library::pod_entries(DomId domain) {

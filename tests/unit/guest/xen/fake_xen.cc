@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/assert.h"
+#include "guest/xen/cpuid.h"
 #include "guest/xen/facts.h"
 
 namespace libft::xen {
@@ -60,6 +61,10 @@ class FakeCalls final : public XenCalls {
   Result<std::uint64_t> free_bytes() override {
     FT_CALL("free_bytes");
     return host_->free_bytes;
+  }
+  Result<CpuPolicy> cpu_policy_max() override {
+    FT_CALL("cpu_policy_max");
+    return host_->most.value_or(CpuPolicy());
   }
   Result<std::optional<DomainInfo>> domain(DomId domain) override {
     FT_CALL("domain");
@@ -154,12 +159,14 @@ class FakeCalls final : public XenCalls {
   Status set_cpu_policy(DomId domain, const CpuPolicy& policy) override {
     FT_CALL("set_cpu_policy");
     FT_DOMAIN(domain);
+    if (host_->most && !cpuid_line(policy, *host_->most).empty())
+      return Status(Code::refused, "CPUID leaf 0x1");
     d.policy = policy;
     return {};
   }
   Result<std::uint64_t> pod_entries(DomId) override {
     FT_CALL("pod_entries");
-    return 0;
+    return host_->pod_entries;
   }
   Result<std::uint32_t> new_port(DomId domain) override {
     FT_CALL("new_port");

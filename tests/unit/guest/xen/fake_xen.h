@@ -69,7 +69,8 @@ class FakeHost : public std::enable_shared_from_this<FakeHost> {
   std::map<std::string, std::uint64_t> changes;  // Of orders to guests.
   unsigned others_ask = 0;  // Who give the same order before the guest has read libft's.
   XenVersion version{4, 17, "4.17.7"};
-  std::uint64_t free_bytes = 1u << 30;
+  std::uint64_t free_bytes = 1u << 30, pod_entries = 0;
+  std::optional<CpuPolicy> most;  // Of CPU features, that a domain can have here.
   std::vector<std::string> joined, announced;
   std::set<DomId> destroyed;
   int panics = 0;  // Xen 4.17 falls over the vCPUs of a dying domain that is resumed.

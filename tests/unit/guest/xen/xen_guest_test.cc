@@ -7,7 +7,9 @@
 #include <atomic>
 #include <cstring>
 #include <future>
+#include <string_view>
 
+#include "guest/xen/cpuid.h"
 #include "guest/xen/facts.h"
 #include "guest/xen/memory.h"
 #include "support/moment.h"
@@ -36,6 +38,13 @@ std::shared_ptr<FakeHost> host_with(Kind kind) {
     host->interfaces = {emulated_interface(id, 0)};
   }
   return host;
+}
+
+CpuPolicy policy_of(const std::vector<CpuidLeaf>& leaves) {
+  CpuPolicy policy;
+  policy.leaves.resize(leaves.size() * sizeof(CpuidLeaf));
+  std::memcpy(policy.leaves.data(), leaves.data(), policy.leaves.size());
+  return policy;
 }
 
 void copy_memory(const GuestInfo& from, const GuestInfo& to) {
@@ -203,31 +212,85 @@ TEST_CASE("a changed memory map ends the protection, and the guest runs on") {
   CHECK(event.get().kind == GuestEvent::Kind::reconfigured);
 }
 
-TEST_CASE("everything that is in the way is said at once") {
-  const auto host = host_with_guest();
-  host->version = {4, 30, "4.30.0"};
-  host->store["/local/domain/1/device/pci/0/backend"] = "x";
-  host->store["/local/domain/1/device/vtpm/0/backend"] = "x";
-  host->store["/local/domain/1/memory/target"] = "512";
-  host->store["/local/domain/0/backend/vbd/1/51712/mode"] = "w";
-  host->store["/local/domain/0/backend/vif/1/0/script"] = "vif-route";
-  host->store["/local/domain/1/backend/vif/2/0"] = "";
-  const auto guest = XenGuest::attach(kName, host->options());
-  REQUIRE_FALSE(guest);
-  CHECK(guest.error().code() == Code::unsupported);
-  const std::string& why = guest.error().message();
-  for (const char* reason :
-       {"Xen 4.30.0", "PCI", "TPM", "ballooned", "writable disk", "vif-route", "driver domain"})
-    CHECK_MESSAGE(why.find(reason) != std::string::npos, reason, " in: ", why);
-  CHECK(host->domains[1].runs());
+// Each refusal says why, and what to do about it.
+struct Refusal {
+  const char *reason, *remedy;
+  void (*arrange)(FakeHost&);
+};
+constexpr Refusal kRefusals[] = {
+    {"Xen 4.30.0", "libft knows 4.17 to 4.20",
+     [](FakeHost& h) {
+       h.version = {4, 30, "4.30.0"};
+     }},
+    {"it is a PV guest", "type=\"pvh\"", [](FakeHost& h) { h.domains[1].info.hvm = false; }},
+    {"hardware-assisted paging", "hap=1", [](FakeHost& h) { h.domains[1].info.hap = false; }},
+    {"passed-through PCI device", "detach it",
+     [](FakeHost& h) { h.store["/local/domain/1/device/pci/0/backend"] = "x"; }},
+    {"of the kind \"vusb\"", "detach it",
+     [](FakeHost& h) { h.store["/local/domain/1/device/vusb/0/backend"] = "x"; }},
+    {"virtual TPM", "detach it",
+     [](FakeHost& h) { h.store["/local/domain/1/device/vtpm/0/backend"] = "x"; }},
+    {"of the kind \"vdispl\"", "detach it",
+     [](FakeHost& h) { h.store["/local/domain/1/device/vdispl/0/backend"] = "x"; }},
+    {"served by domain 3", "from dom0",
+     [](FakeHost& h) { h.store["/local/domain/1/device/vif/0/backend-id"] = "3"; }},
+    {"runs in a stub domain", "start it without one",
+     [](FakeHost& h) { h.store["/local/domain/1/image/device-model-domid"] = "5"; }},
+    {"driver domain", "protect those guests",
+     [](FakeHost& h) { h.store["/local/domain/1/backend/vif/2/0"] = ""; }},
+    {"smaller than its maximum", "memory and maxmem to the same size",
+     [](FakeHost& h) { h.store["/local/domain/1/memory/target"] = "512"; }},
+    {"populated on demand", "memory and maxmem to the same size",
+     [](FakeHost& h) { h.pod_entries = 7; }},
+    {"Xen pages or shares its memory", "turn that off",
+     [](FakeHost& h) { h.domains[1].info.shared_pages = 1; }},
+    {"altp2m", "altp2m=\"disabled\"", [](FakeHost& h) { h.domains[1].params[kParamAltp2m] = 1; }},
+    {"another program watches its memory", "start the guest anew",
+     [](FakeHost& h) { h.domains[1].params[kParamMonitorRing] = 2000; }},
+    {"guests of its own", "nestedhvm=0",
+     [](FakeHost& h) {
+       h.domains[1].policy = policy_of({{1, ~0u, {0, 0, 1u << 5, 0}}});
+     }},
+    {"writable disk (xvda)", "initramfs",
+     [](FakeHost& h) {
+       h.store["/local/domain/0/backend/vbd/1/51712/mode"] = "w";
+       h.store["/local/domain/0/backend/vbd/1/51712/dev"] = "xvda";
+     }},
+    {"vif-route", "vif-bridge",
+     [](FakeHost& h) { h.store["/local/domain/0/backend/vif/1/0/script"] = "vif-route"; }},
+};
+
+TEST_CASE("what is in the way is refused, with the reason and what to do, and the guest runs on") {
+  for (const Refusal& refusal : kRefusals) {
+    const auto host = host_with_guest();
+    refusal.arrange(*host);
+    const auto guest = XenGuest::attach(kName, host->options());
+    CAPTURE(refusal.reason);
+    REQUIRE_FALSE(guest);
+    CHECK(guest.error().code() == Code::unsupported);
+    const std::string& why = guest.error().message();
+    for (const char* part : {refusal.reason, refusal.remedy})
+      CHECK_MESSAGE(why.find(part) != std::string::npos, part, " in: ", why);
+    CHECK(host->domains[1].runs());
+  }
 }
 
-TEST_CASE("a PV guest is refused, and one that is not there") {
+TEST_CASE("everything that is in the way is said at once") {
   const auto host = host_with_guest();
-  host->domains[1].info.hvm = false;
-  CHECK(XenGuest::attach(kName, host->options()).error().message().find("PV guest") !=
-        std::string::npos);
-  CHECK(XenGuest::attach("other", host->options()).error().code() == Code::not_found);
+  // A PV guest is not looked at any further.
+  for (const Refusal& refusal : kRefusals)
+    if (std::string_view(refusal.reason) != "it is a PV guest") refusal.arrange(*host);
+  const auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE_FALSE(guest);
+  for (const Refusal& refusal : kRefusals) {
+    if (std::string_view(refusal.reason) == "it is a PV guest") continue;
+    CHECK_MESSAGE(guest.error().message().find(refusal.reason) != std::string::npos,
+                  refusal.reason);
+  }
+}
+
+TEST_CASE("a guest that is not there is not found") {
+  CHECK(XenGuest::attach("other", host_with_guest()->options()).error().code() == Code::not_found);
 }
 
 TEST_CASE("a guest that does not answer runs on, and the question is taken back") {
@@ -392,6 +455,26 @@ TEST_CASE("a state of another domain, or none, is refused before anything is tou
   CHECK((*standby)->probe_state(none).code() == Code::corrupt);
   CHECK((*standby)->load_state(none).code() == Code::corrupt);
   CHECK((*primary)->load_state(none).code() == Code::internal);
+}
+
+TEST_CASE("a processor that cannot give what the guest has is refused, with the line that helps") {
+  const auto host = host_with_guest();
+  constexpr std::uint32_t kPlain = 0xffffffff;
+  host->domains[1].policy =
+      policy_of({{1, kPlain, {0, 0, 0b1011, 0}}, {7, 0, {9, 1u << 31, 0, 0}}});
+  auto primary = XenGuest::attach(kName, host->options());
+  REQUIRE(primary);
+  const auto backup = std::make_shared<FakeHost>();
+  backup->most = policy_of({{1, kPlain, {0, 0, 0b0111, ~0u}}, {7, 0, {1, 0, 0, 0}}});
+  const auto standby = XenGuest::build_standby((*primary)->info(), backup->options());
+  REQUIRE_FALSE(standby);
+  CHECK(standby.error().code() == Code::refused);
+  const std::string& why = standby.error().message();
+  const std::string line =
+      "cpuid = [ \"0x1:ecx=xxxxxxxxxxxxxxxxxxxxxxxxxxxx0xxx\", "
+      "\"0x7,0x0:ebx=0xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\" ]";
+  CHECK_MESSAGE(why.find(line) != std::string::npos, why);
+  CHECK(backup->domains.empty());
 }
 
 TEST_CASE("a trial without memory for it says how much is missing") {
