@@ -3,9 +3,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "guest/xen/module.h"
+#include "guest/xen/needs.h"
 #include "guest/xen/shape.h"
 #include "guest/xen/store.h"
+#include "os/memory_free.h"
 
 namespace libft::host {
 
@@ -21,15 +25,25 @@ std::string domain_name(xen::DomId number, const xen::Uuid& uuid) {
 
 Result<OpenedXen> XenOpener::attach(const std::string& name) {
   FT_ASSIGN(xen::XenOptions options, xen_options(site_.module));
-  return with_gate(xen::XenGuest::attach(name, std::move(options)));
+  FT_ASSIGN(auto domain, xen::XenGuest::attach(name, std::move(options)));
+  FT_TRY(check_dom0("memory for epochs in flight (--staging-mib, --inflight)", domain->info(),
+                    site_.inflight_max + 1));
+  return with_gate(std::move(domain));
 }
 
 Result<OpenedXen> XenOpener::standby(const GuestInfo& primary) {
   FT_ASSIGN(xen::XenOptions options, xen_options(site_.module));
+  FT_TRY(check_dom0("memory to decode epochs in", primary, 1));
   FT_ASSIGN(OpenedXen opened, with_gate(xen::XenGuest::build_standby(primary, std::move(options))));
   // What an earlier life of the guest on this host left in the queues must not leave with this one.
   opened.replica.gate->discard();
   return opened;
+}
+
+Status XenOpener::check_dom0(std::string_view what, const GuestInfo& guest,
+                             std::uint32_t epochs) const {
+  const std::uint64_t each = std::min(site_.staging_bytes, guest.pages() * guest.page_bytes);
+  return xen::check_dom0_memory(what, each * epochs, os::memory_bytes_free());
 }
 
 Result<OpenedXen> XenOpener::with_gate(Result<std::unique_ptr<xen::XenGuest>> domain) {

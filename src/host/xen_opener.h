@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "guest/xen/xen_guest.h"
 #include "libft/log.h"
@@ -20,6 +21,10 @@ struct XenSite {
   std::string module;  // libft-xen.so; empty: it is nowhere.
   std::function<Result<std::unique_ptr<OutputGate>>(output::PlugGateOptions, Log&)> open_gate;
   std::uint64_t held_bytes_max = 64ull << 20;
+  // What a session reserves of dom0's memory for each epoch; where it is not there, the guest is
+  // refused. 0: it is taken as it is, as one must be that an earlier process left.
+  std::uint64_t staging_bytes = 0;
+  std::uint32_t inflight_max = 2;
 };
 
 struct OpenedXen {
@@ -40,6 +45,7 @@ class XenOpener {
   Result<OpenedXen> standby(const GuestInfo& primary);
 
  private:
+  Status check_dom0(std::string_view what, const GuestInfo& guest, std::uint32_t epochs) const;
   Result<OpenedXen> with_gate(Result<std::unique_ptr<xen::XenGuest>> domain);
 
   const XenSite site_;

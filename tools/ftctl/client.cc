@@ -60,8 +60,8 @@ Status nobody(const Settings& settings, const std::string& guest) {
       "start `ftctl protect` or `ftctl standby`, or name its --state-dir");
 }
 
-Json statuses_of(const std::vector<Known>& known) {
-  Json list = Json::array();
+std::vector<Json> statuses_of(const std::vector<Known>& known) {
+  std::vector<Json> list;
   for (const Known& one : known) list.push_back(one.status);
   return list;
 }
@@ -72,7 +72,8 @@ int show_status(const Arguments& arguments, const Settings& settings, const std:
   bool all_protected = true;
   for (const Known& one : known) all_protected &= counts_as_protected(one.status);
   if (arguments.json) {
-    fmt::print("{}\n", known.size() == 1 ? known[0].status.dump() : statuses_of(known).dump());
+    fmt::print("{}\n",
+               known.size() == 1 ? known[0].status.dump() : Json(statuses_of(known)).dump());
   } else {
     for (const Known& one : known) fmt::print("{}", status_text(one.status));
   }
@@ -93,12 +94,10 @@ int status(const Arguments& arguments, const Settings& settings, const std::stri
 int list(const Arguments& arguments, const Settings& settings) {
   const std::vector<Known> known = ask_status(settings, "", arguments.timeout_ms);
   if (arguments.json) {
-    fmt::print("{}\n", statuses_of(known).dump());
+    fmt::print("{}\n", Json(statuses_of(known)).dump());
     return kFine;
   }
-  std::vector<Json> statuses;
-  for (const Known& one : known) statuses.push_back(one.status);
-  fmt::print("{}", list_table(statuses));
+  fmt::print("{}", list_table(statuses_of(known)));
   return kFine;
 }
 
@@ -204,6 +203,11 @@ int stop(const Arguments& arguments, const Settings& settings) {
 }
 
 }  // namespace
+
+std::vector<Json> statuses_here(const Settings& settings, const std::string& guest,
+                                int timeout_ms) {
+  return statuses_of(ask_status(settings, guest, timeout_ms));
+}
 
 int client_command(const Arguments& arguments, const Config& config) {
   if (arguments.guests.size() > 1) {

@@ -13,6 +13,8 @@ int standby_command(const Arguments& arguments, const Config& config);
 
 // Those that talk to a running ftctl: list, status, events, switchover, ... (client.cc).
 int client_command(const Arguments& arguments, const Config& config);
+// What the ftctls of this host say of `guest`; empty when there is none, or none answers.
+std::vector<Json> statuses_here(const Settings& settings, const std::string& guest, int timeout_ms);
 
 // Those that need ftd: forget, maintenance, metrics (through_ftd.cc).
 int ftd_command(const Arguments& arguments, const Config& config);
@@ -25,16 +27,5 @@ int doctor_command(const Arguments& arguments, const Config& config);
 int bench_command(const Arguments& arguments);
 int keygen_command(const Arguments& arguments);
 int qemu_args_command(const Arguments& arguments, const Config& config);
-
-// `doctor --plan` (plan.cc): for people.
-struct PlanInput {
-  std::string guest;
-  double memory_mib = 0, dirty_pages_per_second = 0;
-  bool dirty_rate_given = false;
-  int interval_ms = 0, inflight = 0, staging_mib = 0, reference_mib = 0;
-  std::string tracker;         // The one that would be used here; empty: none works.
-  double scan_ms_per_gib = 0;  // Of it, measured.
-};
-std::string plan_text(const PlanInput& input);
 
 }  // namespace libft::ftctl

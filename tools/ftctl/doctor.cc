@@ -18,8 +18,10 @@
 #include "descriptor.h"
 #include "doctor_xen.h"
 #include "findings.h"
+#include "plan.h"
 #include "report.h"
 #include "wiring.h"
+#include "wiring_xen.h"
 
 namespace libft::ftctl {
 
@@ -270,13 +272,32 @@ PlanInput plan_input(const Arguments& arguments, const Settings& of_guest) {
   input.inflight = of_guest.inflight;
   input.staging_mib = of_guest.staging_mib;
   input.reference_mib = of_guest.reference_mib;
+  return input;
+}
+
+void note_tracker(PlanInput& input) {
   const std::vector<TrackerReport> all = trackers();
   const auto used = std::find_if(all.begin(), all.end(), [](const auto& one) { return one.works; });
-  if (used != all.end()) {
-    input.tracker = used->name;
-    input.scan_ms_per_gib = used->scan_ms_per_gib;
+  if (used == all.end()) return;
+  input.tracker = used->name;
+  input.scan_ms_per_gib = used->scan_ms_per_gib;
+}
+
+// GUEST is a name of the configuration, or a specification as of `protect`.
+int plan_command(const Arguments& arguments, const Config& config, const Settings& settings) {
+  const auto known = config.guests.find(arguments.plan);
+  const Settings& of_guest = known == config.guests.end() ? settings : known->second;
+  PlanInput input = plan_input(arguments, of_guest);
+  const std::string& spec = of_guest.guest.empty() ? arguments.plan : of_guest.guest;
+  if (is_xen_guest(spec)) {
+    const auto plan = plan_of_domain(spec, std::move(input), of_guest);
+    if (!plan) return print_error(plan.error());
+    fmt::print("{}", plan->text);
+    return plan->fits ? kFine : kRefused;
   }
-  return input;
+  note_tracker(input);
+  fmt::print("{}", plan_text(input));
+  return kFine;
 }
 
 }  // namespace
@@ -284,13 +305,7 @@ PlanInput plan_input(const Arguments& arguments, const Settings& of_guest) {
 int doctor_command(const Arguments& arguments, const Config& config) {
   const auto settings = settings_for(arguments, config, "");
   if (!settings) return print_error(settings.error());
-  if (!arguments.plan.empty()) {
-    const auto of_guest = config.guests.find(arguments.plan);
-    fmt::print("{}",
-               plan_text(plan_input(
-                   arguments, of_guest == config.guests.end() ? *settings : of_guest->second)));
-    return kFine;
-  }
+  if (!arguments.plan.empty()) return plan_command(arguments, config, *settings);
   Findings findings;
   look_at_kernel(findings);
   if (is_xen_host())

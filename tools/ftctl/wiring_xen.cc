@@ -24,13 +24,14 @@ Status forget_gate(const GuestId& guest) { return output::remove_plug_gate(guest
 Status forget_gate(const GuestId&) { return {}; }
 #endif
 
-host::XenOpener opener(const Settings& settings, const GuestId& guest,
-                       std::shared_ptr<ReleaseGuard> guard, Log& log) {
+host::XenSite site_of(const Settings& settings) {
   host::XenSite site;
   site.module = xen_module();
   site.open_gate = output::open_plug_gate;
   site.held_bytes_max = static_cast<std::uint64_t>(settings.held_mib) << 20;
-  return {std::move(site), guest, std::move(guard), log};
+  site.staging_bytes = static_cast<std::uint64_t>(settings.staging_mib) << 20;
+  site.inflight_max = static_cast<std::uint32_t>(settings.inflight);
+  return site;
 }
 
 Result<OpenedXen> remembered(Result<host::OpenedXen> opened) {
@@ -75,13 +76,16 @@ Result<OpenedXen> open_xen(const Settings& settings, const GuestId& guest,
   const std::string earlier = source.earlier ? source.earlier->domain : std::string();
   const std::string name =
       earlier.empty() ? source.spec.substr(kPrefix.size()) : earlier.substr(0, earlier.find('/'));
-  return remembered(opener(settings, guest, std::move(guard), log).attach(name));
+  host::XenSite site = site_of(settings);
+  if (!earlier.empty()) site.staging_bytes = 0;
+  return remembered(host::XenOpener(std::move(site), guest, std::move(guard), log).attach(name));
 }
 
 Result<OpenedXen> open_xen_standby(const Settings& settings, const GuestId& guest,
                                    const GuestInfo& primary, std::shared_ptr<ReleaseGuard> guard,
                                    Log& log) {
-  return remembered(opener(settings, guest, std::move(guard), log).standby(primary));
+  return remembered(
+      host::XenOpener(site_of(settings), guest, std::move(guard), log).standby(primary));
 }
 
 Result<bool> xen_domain_lives(const std::string& domain) {

@@ -14,6 +14,7 @@
 #include "guest/xen/inspect.h"
 #include "guest/xen/life.h"
 #include "guest/xen/memory.h"
+#include "guest/xen/needs.h"
 #include "guest/xen/rehearsal.h"
 #include "guest/xen/shell.h"
 #include "guest/xen/state.h"
@@ -511,6 +512,13 @@ void note_emulated(Parts& parts) {
         parts.model && parts.options.network->exists(emulated_interface(parts.domain, vif.index));
 }
 
+Status check_room(XenCalls& calls, const GuestInfo& primary, const Shape& shape) {
+  FT_ASSIGN(const std::uint64_t free, calls.free_bytes());
+  return check_xen_memory(needs_of({primary.pages(), shape.paging_pool_bytes, shape.vcpus,
+                                    shape.device_model.has_value()}),
+                          free);
+}
+
 // A peer's description is not believed before it was looked at.
 Status check_runs(const GuestInfo& primary, const Shape& shape) {
   std::uint64_t end = 0, pages = 0;
@@ -575,6 +583,7 @@ Result<std::unique_ptr<XenGuest>> XenGuest::build_standby(const GuestInfo& prima
                    fmt::format("the primary runs Xen {}, this host {}: a domain's state is that "
                                "of one minor; use the same on both",
                                parts.shape.xen, version.text));
+  FT_TRY(check_room(*parts.calls, primary, parts.shape));
   const auto runs = runs_of(primary);
   FT_ASSIGN(parts.shell, Shell::build(*parts.calls, parts.shape, runs, parts.shape.name + "--ft"));
   parts.domain = parts.shell->domain();

@@ -457,6 +457,21 @@ TEST_CASE("a state of another domain, or none, is refused before anything is tou
   CHECK((*primary)->load_state(none).code() == Code::internal);
 }
 
+TEST_CASE("a host whose Xen has too little memory for the guest is refused, with both figures") {
+  const auto host = host_with_guest();
+  auto primary = XenGuest::attach(kName, host->options());
+  REQUIRE(primary);
+  const auto backup = std::make_shared<FakeHost>();
+  backup->free_bytes = 3u << 20;
+  const auto standby = XenGuest::build_standby((*primary)->info(), backup->options());
+  REQUIRE_FALSE(standby);
+  CHECK(standby.error().code() == Code::exhausted);
+  const std::string& why = standby.error().message();
+  for (const char* part : {"needs 6 MiB", "3 MiB are free", "dom0_mem"})
+    CHECK_MESSAGE(why.find(part) != std::string::npos, part, " in: ", why);
+  CHECK(backup->domains.empty());
+}
+
 TEST_CASE("a processor that cannot give what the guest has is refused, with the line that helps") {
   const auto host = host_with_guest();
   constexpr std::uint32_t kPlain = 0xffffffff;
