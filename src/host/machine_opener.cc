@@ -72,7 +72,8 @@ Result<Replica> MachineOpener::start(const std::string& spec) {
 Result<Replica> MachineOpener::standby(const GuestInfo& primary) {
   machine::MachineGuestOptions options;
   options.standby = true;
-  FT_TRY(machine::read_compatibility(primary.compatibility, options.machine, options.disk_file));
+  FT_TRY(machine::read_compatibility(primary.compatibility, options.machine, options.disk_file,
+                                     site_.disk_file));
   return open(std::move(options));
 }
 

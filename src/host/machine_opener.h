@@ -19,6 +19,7 @@ struct MachineSite {
   std::vector<std::string> taps;  // One, or none: then its cable leads nowhere.
   std::uint64_t held_bytes_max = 64ull << 20;
   bool redeliver_input = true;  // Without, a primary forwards no input and a backup delivers none.
+  std::string disk_file;  // A standby's own writable disk; empty: as the primary calls its.
 };
 
 class MachineOpener {

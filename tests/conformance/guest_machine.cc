@@ -61,8 +61,10 @@ class BankPair final : public test::GuestPair {
 
 class KeyValuePair final : public test::DeterministicPair {
  public:
-  explicit KeyValuePair(unsigned harts = 1)
-      : primary_(make(harts, false, cables_[0])), backup_(make(harts, true, cables_[1])) {}
+  enum class With { nothing, disk };
+  explicit KeyValuePair(unsigned harts = 1, With with = With::nothing)
+      : primary_(make(harts, with, false, cables_[0])),
+        backup_(make(harts, with, true, cables_[1])) {}
   Guest& primary() override { return *primary_; }
   Guest& backup() override { return *backup_; }
   DeterministicGuest& facet(Guest& guest) override { return static_cast<MachineGuest&>(guest); }
@@ -97,7 +99,7 @@ class KeyValuePair final : public test::DeterministicPair {
   static std::string text(unsigned number) {
     return "S key" + std::to_string(number) + " value" + std::to_string(number);
   }
-  static std::unique_ptr<MachineGuest> make(unsigned harts, bool standby,
+  static std::unique_ptr<MachineGuest> make(unsigned harts, With with, bool standby,
                                             os::ScopedFd& outside) {
     std::array<int, 2> ends{};
     REQUIRE(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
@@ -105,6 +107,11 @@ class KeyValuePair final : public test::DeterministicPair {
     MachineGuestOptions options;
     options.machine = test::bare_metal("kv", harts);
     options.machine.smp = machine::Smp::threads;
+    if (with == With::disk) {
+      auto disk = machine::Disk::in_memory(512 * 512);
+      REQUIRE(disk);
+      options.machine.writable_disk = std::move(*disk);
+    }
     options.standby = standby;
     options.nic.reset(ends[1]);
     return make_guest(std::move(options));
@@ -130,6 +137,11 @@ TEST_CASE("machine guest as a deterministic one") {
 
 TEST_CASE("machine guest whose harts execute at once, as a deterministic one") {
   test::deterministic_guest_suite([] { return std::make_unique<KeyValuePair>(2); });
+}
+
+TEST_CASE("machine guest that writes to its disk, as a deterministic one") {
+  test::deterministic_guest_suite(
+      [] { return std::make_unique<KeyValuePair>(1, KeyValuePair::With::disk); });
 }
 
 TEST_CASE("a machine guest's copy runs, and the guest's own end is an event") {

@@ -40,6 +40,9 @@ const Key kKeys[] = {
     {"manual-failover", &S::manual_failover, "Take over only when somebody says `ftctl failover`"},
     {"strategy", &S::strategy,
      "How the backup is kept equal: checkpoint; machine: guests also replay, lockstep"},
+    {"disk", &S::disk,
+     "standby, machine: guests: this host's file for the guest's writable disk; the primary's "
+     "contents replace what is in it (default: the name that the primary's has)"},
     {"fixed", &S::fixed, "A checkpoint every --interval, whatever the guest does"},
     {"no-redeliver-input", &S::no_redeliver_input,
      "Do not deliver again, after a failover, what came in since the restored epoch"},

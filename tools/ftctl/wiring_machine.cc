@@ -14,6 +14,7 @@ host::MachineOpener opener(const Settings& settings, std::shared_ptr<ReleaseGuar
   site.taps = settings.tap;
   site.held_bytes_max = static_cast<std::uint64_t>(settings.held_mib) << 20;
   site.redeliver_input = !settings.no_redeliver_input;
+  site.disk_file = settings.disk;
   return {std::move(site), std::move(guard), log};
 }
 

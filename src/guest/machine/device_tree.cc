@@ -131,7 +131,7 @@ class Tree {
     fdt_.end();
 
     virtio(kNetSlot);
-    if (options_.disk) virtio(kBlockSlot);
+    if (options_.disk || options_.writable_disk) virtio(kBlockSlot);
     virtio(kEntropySlot);
   }
 

@@ -16,6 +16,8 @@ inline constexpr std::uint64_t kVirtioBase = 0x10001000, kVirtioStride = 0x1000;
 inline constexpr unsigned kNetSlot = 0, kBlockSlot = 1, kEntropySlot = 2;  // Source: slot + 1.
 inline constexpr std::uint64_t kMemoryBase = 0x80000000;
 inline constexpr std::uint64_t kKernelOffset = 0x200000;  // Below it firmware would be.
+// Behind all memory: where sessions, and nobody in the guest, see a writable disk.
+inline constexpr std::uint64_t kDiskBase = std::uint64_t{2} << 32;
 inline constexpr std::uint64_t kTicksPerSecond = 10'000'000;
 
 }  // namespace libft::machine

@@ -70,10 +70,11 @@ Machine::Machine(MachineOptions options, MachineSinks sinks)
   bus_.add(virtio(kEntropySlot), VirtioMmio::kBytes, entropy_);
   bus_.add(kClintBase, Clint::kBytes, clint_);
   bus_.add(kFinisherBase, kPageBytes, finisher_);
-  if (options_.disk) {
+  if (options_.writable_disk)
+    block_.emplace(memory_, disk_.emplace(kDiskBase, options_.writable_disk->bytes()));
+  else if (options_.disk)
     block_.emplace(memory_, options_.disk);
-    bus_.add(virtio(kBlockSlot), VirtioMmio::kBytes, *block_);
-  }
+  if (block_) bus_.add(virtio(kBlockSlot), VirtioMmio::kBytes, *block_);
   if (options_.smp == Smp::threads && options_.harts > 1) crew_.emplace(memory_, options_.harts);
   for (unsigned id = 0; id < options_.harts; ++id) {
     cores_.push_back(std::make_unique<Core>(crew_ ? crew_->view(id) : memory_, bus_, clock_,
@@ -362,7 +363,7 @@ void Machine::archive(Archive& a) {
 
 void Machine::save(std::vector<std::byte>& state) {
   serialise(state);
-  anew_ = true;
+  begin_anew();
 }
 
 void Machine::serialise(std::vector<std::byte>& state) {
@@ -391,6 +392,7 @@ Status Machine::load(std::span<const std::byte> state) {
     return Status(Code::corrupt, "machine's state: it is of another machine");
   }
   memory_.forget();
+  if (disk_) disk_->forget();
   scheduled_.reset();
   diverged_ = false;
   update_lines();
@@ -402,6 +404,7 @@ std::uint64_t Machine::state_hash() {
   serialise(state);
   std::array<std::byte, 8> memory_hash;
   base::store_le(memory_hash.data(), memory_.hash());
+  if (disk_) base::ByteAppender(state).write(disk_->hash());
   return base::checksum(memory_hash, state);
 }
 

@@ -44,6 +44,7 @@ class Machine final : private SbiHost {
 
   const MachineOptions& options() const { return options_; }
   Memory& memory() { return memory_; }
+  Memory* disk() { return disk_ ? &*disk_ : nullptr; }  // A writable one.
   // From a sink: of the instruction that made the output.
   Position position() const { return Position{now()}; }
   End ended() const { return end_; }
@@ -68,10 +69,14 @@ class Machine final : private SbiHost {
   // How many random bytes the guest waits for; 0: it does not.
   std::uint32_t entropy_wanted() const { return entropy_.wanted(); }
 
-  // Everything but memory; equal states are equal bytes. Who loads them knows nothing of which hart
-  // has which page, so the next round begins without that.
+  // The next round begins without anybody having any page: whoever loads a state knows nothing of
+  // which hart has which.
+  void begin_anew() { anew_ = true; }
+
+  // Everything but memory and a writable disk; equal states are equal bytes. The next round begins
+  // anew.
   void save(std::vector<std::byte>& state);
-  // Over the memory as it is. On failure the machine is as it was.
+  // Over memory and disk as they are. On failure the machine is as it was.
   Status load(std::span<const std::byte> state);
   std::uint64_t state_hash();
 
@@ -115,6 +120,7 @@ class Machine final : private SbiHost {
   MachineSinks sinks_;
   Clock clock_;
   Memory memory_;
+  std::optional<Memory> disk_;
   Bus bus_;
   Clint clint_;
   Plic plic_;

@@ -36,6 +36,13 @@ std::uint64_t steps_in(const MachineOptions& options, Nanos time) {
   return static_cast<std::uint64_t>(time.count() / kTickNanos) * options.steps_per_tick;
 }
 
+// For a copy of a machine, which must not write to the machine's own disk.
+Result<MachineOptions> with_a_disk_in_memory(MachineOptions options) {
+  if (!options.writable_disk) return options;
+  FT_ASSIGN(options.writable_disk, Disk::in_memory(options.writable_disk->bytes().size()));
+  return options;
+}
+
 std::vector<std::byte> random_bytes(std::uint32_t count) {
   std::vector<std::uint8_t> raw(std::min(count, kEntropyMax));
   if (!os::random_bytes(raw).ok()) return {};
@@ -102,6 +109,8 @@ void MachineGuest::describe() {
   info_.page_bytes = kPageBytes;
   info_.vcpus = machine.harts;
   info_.memory.push_back({"ram", PageNo{kMemoryBase / kPageBytes}, machine_->memory().bytes()});
+  if (Memory* const disk = machine_->disk())
+    info_.memory.push_back({"disk", PageNo{kDiskBase / kPageBytes}, disk->bytes()});
   info_.tracker = "exact";
   info_.accelerator = "none";
   info_.compatibility = compatibility_of(machine, options_.disk_file);
@@ -247,6 +256,7 @@ Status MachineGuest::start_tracking() {
   Entry entry(*this);
   if (life_ == Life::ended) return Status(Code::guest_gone, "track pages: the guest has ended");
   machine_->memory().clear_written();
+  if (Memory* const disk = machine_->disk()) disk->clear_written();
   tracking_ = true;
   return {};
 }
@@ -283,6 +293,11 @@ Status MachineGuest::take_written(PageSet& written) {
   machine_->memory().take_written(written);
   return {};
 }
+  if (Memory* const disk = machine_->disk()) {
+    PageSet on_disk;
+    disk->take_written(on_disk);
+    written.merge(on_disk);
+  }
 
 Status MachineGuest::save_state() {
   Entry entry(*this);
@@ -314,19 +329,23 @@ Status MachineGuest::accepts(const GuestInfo& primary) const {
 
 Status MachineGuest::probe_state(std::span<const std::byte> state) {
   FT_ASSIGN(const std::unique_ptr<Machine> trial,
-            Machine::create_empty(options_.machine, MachineSinks{}));
+            Machine::create_empty(std::move(options), MachineSinks{}));
+  FT_ASSIGN(MachineOptions options, with_a_disk_in_memory(options_.machine));
   return trial->load(state);
 }
 
 Status MachineGuest::trial_run(StillMoment& moment) {
   FT_ASSIGN(const std::unique_ptr<Machine> trial,
-            Machine::create_empty(options_.machine, MachineSinks{}));
+            Machine::create_empty(std::move(options), MachineSinks{}));
+  FT_ASSIGN(MachineOptions options, with_a_disk_in_memory(options_.machine));
   FT_ASSIGN(const auto state, moment.hold());
   {
     Entry entry(*this);
     std::ranges::copy(machine_->memory().bytes(), trial->memory().bytes().begin());
   }
   FT_TRY(trial->load(state));
+    if (Memory* const disk = machine_->disk())
+      std::ranges::copy(disk->bytes(), trial->disk()->bytes().begin());
   FT_TRY(moment.let_go());
   const Position until{trial->position().value + kTrialSteps};
   trial->run(until, WhenIdle::skip);

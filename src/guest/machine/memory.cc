@@ -35,13 +35,17 @@ void reset_slots(DecodedPage& page) {
   page.stores = 0;
 }
 
-Memory::Memory(std::uint64_t base, std::uint64_t bytes)
+Memory::Memory(std::uint64_t base, std::uint64_t bytes) : Memory(base, map_bytes(bytes), true) {}
+
+Memory::Memory(std::uint64_t base, std::span<std::byte> bytes) : Memory(base, bytes, false) {}
+
+Memory::Memory(std::uint64_t base, std::span<std::byte> bytes, bool owns)
     : base_(base),
-      bytes_(map_bytes(bytes)),
-      owns_bytes_(true),
+      bytes_(bytes),
+      owns_bytes_(owns),
       open_flags_(kWritten | kUnhashed),
       always_(kMayRead | kMayWrite) {
-  FT_ASSERT(base % kPageBytes == 0 && bytes % kPageBytes == 0);
+  FT_ASSERT(base % kPageBytes == 0 && bytes.size() % kPageBytes == 0);
   flags_.assign(pages(), kUnhashed);
   unhashed_.resize(pages());
   std::iota(unhashed_.begin(), unhashed_.end(), std::uint64_t{0});

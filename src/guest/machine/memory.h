@@ -52,7 +52,8 @@ enum class Permission : std::uint8_t { none, read, write };
 
 class Memory {
  public:
-  Memory(std::uint64_t base, std::uint64_t bytes);  // Whole pages.
+  Memory(std::uint64_t base, std::uint64_t bytes);         // Whole pages.
+  Memory(std::uint64_t base, std::span<std::byte> bytes);  // Somebody else's, who outlives it.
   struct ViewOf {
     Memory& memory;  // Outlives the view.
   };
@@ -120,6 +121,7 @@ class Memory {
     kMayWrite = 32,
   };
 
+  Memory(std::uint64_t base, std::span<std::byte> bytes, bool owns);
   void prepare(std::uint64_t address, std::uint64_t count, bool drop_translations);
   void drop_code(std::uint64_t address, std::uint64_t count);
   void drop_translations();

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "disk.h"
+
 namespace libft::machine {
 
 // What executes first.
@@ -36,7 +38,9 @@ struct MachineOptions {
   std::vector<std::byte> initrd;
   std::string command_line;
   std::array<std::uint8_t, 6> mac{0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
-  std::shared_ptr<const std::vector<std::byte>> disk;  // Read-only; none without.
+  // One of them, or none.
+  std::shared_ptr<const std::vector<std::byte>> disk;  // Read-only.
+  std::shared_ptr<Disk> writable_disk;                 // This machine's alone.
 };
 
 }  // namespace libft::machine

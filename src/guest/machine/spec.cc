@@ -16,7 +16,7 @@ namespace {
 
 constexpr char kRemedy[] =
     "; remedy: machine:IMAGE[,mib=N][,harts=N][,quantum=N][,mac=A:B:C:D:E:F][,initrd=FILE]"
-    "[,disk=FILE][,append=TEXT]";
+    "[,disk=FILE][,rwdisk=FILE][,append=TEXT]";
 
 Status invalid(std::string what) { return Status(Code::invalid, std::move(what) + kRemedy); }
 
@@ -74,7 +74,14 @@ Status read_key(std::string_view key, const std::string& value, MachineOptions& 
   }
   if (key == "quantum") return read_number(key, value, options.quantum);
   if (key == "mac") return read_mac(value, options.mac);
+  if ((key == "disk" || key == "rwdisk") && !disk_file.empty())
+    return invalid("a machine has one disk");
   if (key == "disk") return read_disk(value, options, disk_file);
+  if (key == "rwdisk") {
+    disk_file = value;
+    FT_ASSIGN(options.writable_disk, Disk::open(value));
+    return {};
+  }
   if (key == "initrd") {
     FT_ASSIGN(options.initrd, read_file(value));
     return {};
@@ -106,22 +113,25 @@ Status read_spec(std::string_view spec, MachineOptions& options, std::string& di
 // Its last field is the disk's name, which may contain anything.
 std::string compatibility_of(const MachineOptions& options, const std::string& disk_file) {
   return fmt::format(
-      "memory={} harts={} smp={} quantum={} steps={} boot={} mac={:02x} disk={:x} file={}",
+      "memory={} harts={} smp={} quantum={} steps={} boot={} mac={:02x} disk={:x} writable={} file={}",
       options.memory_bytes, options.harts, static_cast<int>(options.smp), options.quantum,
       options.steps_per_tick, static_cast<int>(options.boot), fmt::join(options.mac, ":"),
-      options.disk ? base::checksum(*options.disk) : 0, disk_file);
+      options.disk ? base::checksum(*options.disk) : 0,
+      options.writable_disk ? options.writable_disk->bytes().size() : 0, disk_file);
 }
 
-Status read_compatibility(std::string_view text, MachineOptions& options, std::string& disk_file) {
+Status read_compatibility(std::string_view text, MachineOptions& options, std::string& disk_file,
+                          const std::string& own_file) {
   const std::string line(text);
   int boot = 0, smp = 0, file_at = 0;
   std::array<char, 18> mac{};
-  unsigned long long memory = 0, quantum = 0, steps = 0, disk = 0;
+  unsigned long long memory = 0, quantum = 0, steps = 0, disk = 0, writable = 0;
   if (std::sscanf(
           line.c_str(),
-          "memory=%llu harts=%u smp=%d quantum=%llu steps=%llu boot=%d mac=%17s disk=%llx file=%n",
-          &memory, &options.harts, &smp, &quantum, &steps, &boot, mac.data(), &disk,
-          &file_at) != 8 ||
+          "memory=%llu harts=%u smp=%d quantum=%llu steps=%llu boot=%d mac=%17s disk=%llx "
+          "writable=%llu file=%n",
+          &memory, &options.harts, &smp, &quantum, &steps, &boot, mac.data(), &disk, &writable,
+          &file_at) != 9 ||
       file_at == 0 || boot < 0 || boot > static_cast<int>(Boot::machine) || smp < 0 ||
       smp > static_cast<int>(Smp::threads)) {
     return Status(Code::refused, "the primary's machine is of a kind that is not known here");
@@ -134,6 +144,12 @@ Status read_compatibility(std::string_view text, MachineOptions& options, std::s
   FT_TRY(read_mac(mac.data(), options.mac));
   const std::string file = line.substr(static_cast<std::size_t>(file_at));
   if (file.empty()) return {};
+  if (writable != 0) {
+    disk_file = file;
+    FT_ASSIGN(options.writable_disk,
+              Disk::open_or_make(own_file.empty() ? file : own_file, writable));
+    return {};
+  }
   return read_disk(file, options, disk_file).within("the primary's disk");
 }
 

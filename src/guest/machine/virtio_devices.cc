@@ -8,13 +8,14 @@ namespace libft::machine {
 namespace {
 
 constexpr std::uint32_t kNetId = 1, kBlockId = 2, kEntropyId = 4;
-constexpr std::uint64_t kNetMac = std::uint64_t{1} << 5, kBlockReadOnly = std::uint64_t{1} << 5;
+constexpr std::uint64_t kNetMac = std::uint64_t{1} << 5, kBlockReadOnly = std::uint64_t{1} << 5,
+                        kBlockCanFlush = std::uint64_t{1} << 9;
 constexpr std::size_t kNetHeaderBytes = 12;  // 5.1.6, with num_buffers.
 constexpr std::size_t kNumBuffersAt = 10;
 constexpr std::uint32_t kReceiveQueue = 0, kTransmitQueue = 1;
 
 constexpr std::size_t kSectorBytes = 512, kBlockHeaderBytes = 16;
-constexpr std::uint32_t kBlockIn = 0, kBlockFlush = 4, kBlockGetId = 8;
+constexpr std::uint32_t kBlockIn = 0, kBlockOut = 1, kBlockFlush = 4, kBlockGetId = 8;
 constexpr std::byte kBlockOk{0}, kBlockFailed{1}, kBlockUnsupported{2};
 
 }  // namespace
@@ -65,14 +66,30 @@ void VirtioNet::archive_device(Archive& a) {
   for (std::vector<std::byte>& frame : backlog_) a.field(frame, kFrameBytesMax);
 }
 
+VirtioBlock::VirtioBlock(Memory& memory, std::uint64_t features,
+                         std::span<const std::byte> contents)
+    : VirtioMmio(memory, kBlockId, features), contents_(contents) {
+  base::store_le<std::uint64_t>(config_.data(), contents.size() / kSectorBytes);
+}
+
 VirtioBlock::VirtioBlock(Memory& memory, std::shared_ptr<const std::vector<std::byte>> image)
-    : VirtioMmio(memory, kBlockId, kBlockReadOnly), image_(std::move(image)) {
-  base::store_le<std::uint64_t>(config_.data(), image_->size() / kSectorBytes);
+    : VirtioBlock(memory, kBlockReadOnly, *image) {
+  image_ = std::move(image);
+}
+
+VirtioBlock::VirtioBlock(Memory& memory, Memory& disk)
+    : VirtioBlock(memory, kBlockCanFlush, disk.bytes()) {
+  disk_ = &disk;
 }
 
 void VirtioBlock::serve(std::uint32_t index) {
   if (index != 0) return;
   while (const auto chain = queue(0).take(memory())) answer(*chain);
+}
+
+bool VirtioBlock::has(std::uint64_t sector, std::uint64_t bytes) const {
+  const std::uint64_t sectors = contents_.size() / kSectorBytes;
+  return sector <= sectors && bytes <= (sectors - sector) * kSectorBytes;
 }
 
 // The header says what is wanted; the last writable byte takes the status (5.2.6).
@@ -81,22 +98,31 @@ void VirtioBlock::answer(const VirtioQueue::Chain& chain) {
   const std::uint32_t room = chain.writable_bytes();
   if (request.size() < kBlockHeaderBytes || room == 0) return finish(queue(0), chain, 0);
   std::vector<std::byte> answer(room);
-  std::byte& status = answer.back();
   const auto kind = base::load_le<std::uint32_t>(request.data());
   const auto sector = base::load_le<std::uint64_t>(request.data() + 8);
-  const std::uint64_t sectors = image_->size() / kSectorBytes, bytes = room - 1;
-  status = kBlockOk;
-  if (kind == kBlockIn) {
-    if (sector > sectors || bytes > (sectors - sector) * kSectorBytes) {
-      status = kBlockFailed;
-    } else {
-      std::copy_n(image_->begin() + static_cast<std::ptrdiff_t>(sector * kSectorBytes), bytes,
-                  answer.begin());
-    }
-  } else if (kind != kBlockFlush && kind != kBlockGetId) {
-    status = kBlockUnsupported;
-  }
+  answer.back() = do_request(kind, sector, std::span(request).subspan(kBlockHeaderBytes),
+                             std::span(answer).first(room - 1));
   finish(queue(0), chain, VirtioQueue::scatter(memory(), chain.writable, answer));
+}
+
+// A flush has nothing to wait for: what keeps a write from being lost is the other replica.
+std::byte VirtioBlock::do_request(std::uint32_t kind, std::uint64_t sector,
+                                  std::span<const std::byte> from, std::span<std::byte> to) {
+  const std::uint64_t at = sector * kSectorBytes;
+  switch (kind) {
+    case kBlockIn:
+      if (!has(sector, to.size())) return kBlockFailed;
+      std::copy_n(contents_.begin() + static_cast<std::ptrdiff_t>(at), to.size(), to.begin());
+      return kBlockOk;
+    case kBlockOut:
+      if (disk_ == nullptr) return kBlockUnsupported;
+      if (!has(sector, from.size()) || from.size() % kSectorBytes != 0) return kBlockFailed;
+      disk_->write(disk_->base() + at, from);
+      return kBlockOk;
+    case kBlockFlush:
+    case kBlockGetId: return kBlockOk;
+    default: return kBlockUnsupported;
+  }
 }
 
 VirtioEntropy::VirtioEntropy(Memory& memory, std::function<void(std::uint32_t)> want)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The machine's virtio devices (virtio 1.2, chapter 5): a network interface, a read-only disk, a
-// source of entropy. What comes from outside (frames, random bytes) enters by a call, at a
-// position; the disk's contents never change, so they are no input.
+// The machine's virtio devices (virtio 1.2, chapter 5): a network interface, a disk, a source of
+// entropy. What comes from outside (frames, random bytes) enters by a call, at a position. The
+// disk's contents are the machine's own, as its memory is: a request is done when it was made, so
+// that none is ever under way.
 #pragma once
 
 #include <deque>
@@ -37,17 +38,25 @@ class VirtioNet final : public VirtioMmio {
 
 class VirtioBlock final : public VirtioMmio {
  public:
-  // Whole sectors of 512 bytes count.
+  // Read-only. Whole sectors of 512 bytes count.
   VirtioBlock(Memory& memory, std::shared_ptr<const std::vector<std::byte>> image);
+  // Writable. `disk` outlives it.
+  VirtioBlock(Memory& memory, Memory& disk);
 
  private:
   void serve(std::uint32_t queue) override;
   void reset_device() override {}
   void archive_device(Archive&) override {}
   std::span<const std::byte> config() const override { return config_; }
+  VirtioBlock(Memory& memory, std::uint64_t features, std::span<const std::byte> contents);
   void answer(const VirtioQueue::Chain& chain);
+  std::byte do_request(std::uint32_t kind, std::uint64_t sector, std::span<const std::byte> from,
+                       std::span<std::byte> to);
+  bool has(std::uint64_t sector, std::uint64_t bytes) const;
 
   std::shared_ptr<const std::vector<std::byte>> image_;
+  Memory* disk_ = nullptr;
+  std::span<const std::byte> contents_;  // Of either.
   std::array<std::byte, 8> config_{};
 };
 

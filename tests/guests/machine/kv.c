@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A key-value server on UDP port 7777 of 10.0.0.2: "S key value" answers "OK", "G key" the value or
 // "-". It also answers ARP. Its network interface is the machine's virtio one, polled by interrupt:
-// without requests it sleeps. Other harts, if there are any, count in memory that all share.
+// without requests it sleeps. With a disk, it has the values from there, a sector each, and answers
+// when one that was set is on it. Other harts, if there are any, count in memory that all share.
 #include "runtime.h"
 
 void *memcpy(void *to, const void *from, u64 n) {
@@ -25,7 +26,7 @@ static u8 buffers[QUEUE][FRAME], out[HEADER + FRAME];
 static u8 mac[6];
 static const u8 ip[4] = {10, 0, 0, 2};
 
-static void set_up_queue(u32 number, volatile struct queue *queue) {
+static void set_up_queue(volatile u32 *device, u32 number, volatile struct queue *queue) {
   device[0x30 / 4] = number;
   device[0x38 / 4] = QUEUE;
   device[0x80 / 4] = (u32)(u64)queue->descriptors;
@@ -50,8 +51,8 @@ static void set_up_device(void) {
   device[0x24 / 4] = 1;
   device[0x20 / 4] = 1;  // VERSION_1
   device[0x70 / 4] = 11;
-  set_up_queue(0, &receiving);
-  set_up_queue(1, &sending);
+  set_up_queue(device, 0, &receiving);
+  set_up_queue(device, 1, &sending);
   for (u16 i = 0; i < QUEUE; ++i) {
     receiving.descriptors[i].address = (u64)buffers[i];
     receiving.descriptors[i].bytes = FRAME;
@@ -87,6 +88,72 @@ static int find(const u8 *key, u32 n) {
   return free;
 }
 
+// --- the disk (virtio 1.2: 5.2) -----------------------------------------------------------------
+
+enum { SECTOR = 512, READ = 0, WRITE = 1 };
+static volatile u32 *const disk = (volatile u32 *)0x10002000;
+static volatile struct queue requests;
+static volatile struct { u32 kind, zero; u64 sector; } request;
+static u8 sector[SECTOR];
+static volatile u8 status;
+static int has_disk;
+
+// A place where no device is cannot be loaded from: that traps, to 1.
+static u32 look(volatile u32 *at) {
+  u32 value = 0;
+  __asm__ volatile(
+      "la t0, 1f\n csrw stvec, t0\n lw %0, 0(%1)\n j 2f\n .balign 4\n 1: li %0, 0\n 2:"
+      : "=&r"(value) : "r"(at) : "t0", "memory");
+  return value;
+}
+
+static void set_up_disk(void) {
+  has_disk = look(disk) == 0x74726976 && disk[8 / 4] == 2;
+  if (!has_disk) return;
+  disk[0x70 / 4] = 0;
+  disk[0x70 / 4] = 3;
+  disk[0x24 / 4] = 1;
+  disk[0x20 / 4] = 1;  // VERSION_1
+  disk[0x70 / 4] = 11;
+  set_up_queue(disk, 0, &requests);
+  disk[0x70 / 4] = 15;
+  requests.descriptors[0].address = (u64)&request;
+  requests.descriptors[0].bytes = 16;
+  requests.descriptors[0].flags = 1;
+  requests.descriptors[0].next = 1;
+  requests.descriptors[1].address = (u64)sector;
+  requests.descriptors[1].bytes = SECTOR;
+  requests.descriptors[1].next = 2;
+  requests.descriptors[2].address = (u64)&status;
+  requests.descriptors[2].bytes = 1;
+  requests.descriptors[2].flags = 2;
+}
+
+static int on_disk(u32 kind, u32 number) {
+  request.kind = kind;
+  request.sector = number;
+  status = 255;
+  requests.descriptors[1].flags = kind == READ ? 3 : 1;
+  requests.available.ring[requests.available.index % QUEUE] = 0;
+  ++requests.available.index;
+  __asm__ volatile("" ::: "memory");
+  disk[0x50 / 4] = 0;  // Done when this returns.
+  __asm__ volatile("" ::: "memory");
+  return status == 0;
+}
+
+static void read_values(void) {
+  if (!has_disk) return;
+  for (int i = 0; i < KEYS; ++i)
+    if (on_disk(READ, (u32)i)) memcpy(&values[i], sector, sizeof values[i]);
+}
+
+static int keep_value(int at) {
+  if (!has_disk) return 1;
+  memcpy(sector, &values[at], sizeof values[at]);
+  return on_disk(WRITE, (u32)at);
+}
+
 // Returns the answer's length.
 static u32 answer(const u8 *request, u32 n, u8 *to) {
   u32 end = 2;
@@ -98,7 +165,7 @@ static u32 answer(const u8 *request, u32 n, u8 *to) {
     values[at].key_bytes = (u8)key_bytes;
     values[at].value_bytes = (u8)(n - end - 1);
     memcpy(values[at].value, request + end + 1, n - end - 1);
-    memcpy(to, "OK", 2);
+    memcpy(to, keep_value(at) ? "OK" : "no", 2);
     return 2;
   }
   if (at >= 0 && request[0] == 'G' && values[at].key_bytes != 0) {
@@ -169,6 +236,8 @@ void guest_main(u64 hart, const void *device_tree) {
   while (hart != 0) counted += hart;
   for (u64 other = 1; other < 8; ++other) start_hart(other);
   set_up_device();
+  set_up_disk();
+  read_values();
   plic[1] = 1;                  // Priority of source 1,
   plic[0x2080 / 4] = 1 << 1;    // which context 1 takes.
   __asm__ volatile("csrs sie, %0" ::"r"(1 << 9));

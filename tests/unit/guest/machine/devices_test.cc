@@ -155,6 +155,46 @@ TEST_CASE("a disk reads sectors, and refuses what is beyond its end, and writes"
   CHECK(request(1, 0) == 2);
 }
 
+TEST_CASE("a writable disk keeps what was written, and knows which pages that were") {
+  Memory memory(kBase, 1 << 20);
+  std::vector<std::byte> contents(4 * kPageBytes);
+  constexpr std::uint64_t kDisk = 0x200000000;
+  Memory disk(kDisk, contents);
+  VirtioBlock block(memory, disk);
+  Driver driver{memory, block};
+  driver.start(0);
+  const std::uint64_t header = kBase + 0x4000, data = kBase + 0x5000, status = kBase + 0x6000;
+  const auto request = [&](std::uint32_t kind, std::uint64_t sector, std::uint32_t bytes) {
+    driver.put(header, kind);
+    driver.put(header + 8, sector);
+    driver.put<std::uint8_t>(status, 0xff);
+    driver.descriptor(0, header, 16, 1, 1);
+    driver.descriptor(1, data, bytes, kind == 0 ? 1 | 2 : 1, 2);
+    driver.descriptor(2, status, 1, 2);
+    driver.offer(0, 0);
+    return driver.look<std::uint8_t>(status);
+  };
+  const std::uint64_t before = disk.hash();
+  disk.clear_written();
+  driver.put<std::uint64_t>(data, 0x1234567890abcdef);
+  CHECK(request(1, 8, 512) == 0);  // The first of its second page.
+  CHECK(std::memcmp(contents.data() + 4096, memory.at(data), 512) == 0);
+  PageSet written;
+  disk.take_written(written);
+  CHECK(written.pages() == 1);
+  CHECK(written.contains(PageNo{kDisk / kPageBytes + 1}));
+  CHECK(disk.hash() != before);
+  driver.put<std::uint64_t>(data, 0);
+  CHECK(request(0, 8, 512) == 0);
+  CHECK(driver.look<std::uint64_t>(data) == 0x1234567890abcdef);
+  CHECK(request(4, 0, 512) == 0);   // Flush.
+  CHECK(request(1, 31, 512) == 0);  // The last one.
+  CHECK(request(1, 31, 1024) == 1);
+  CHECK(request(1, 0, 100) == 1);
+  CHECK(request(1, ~std::uint64_t{0}, 512) == 1);
+  CHECK(request(13, 0, 512) == 2);
+}
+
 TEST_CASE("a chain that makes no sense breaks the queue, and nothing else") {
   Memory memory(kBase, 1 << 20);
   VirtioNet net(memory, {}, [](auto) {});

@@ -3,7 +3,11 @@
 
 #include <doctest/doctest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "unit/guest/machine/guest_image.h"
+#include "unit/guest/machine/temporary_folder.h"
 
 using namespace libft;
 using namespace libft::machine;
@@ -31,6 +35,38 @@ TEST_CASE("a machine is what its description says, and a backup accepts what tha
   const std::string text = compatibility_of(options, disk);
   REQUIRE(read_compatibility(text, backup, disk).ok());
   CHECK(compatibility_of(backup, disk) == text);
+}
+
+TEST_CASE("each replica has a file of its own for a writable disk") {
+  const std::string folder = test::temporary_folder();
+  const std::string one = folder + "/one", other = folder + "/other";
+  std::ofstream(one) << std::string(8192, 'x');
+  MachineOptions options;
+  std::string disk;
+  REQUIRE(read_spec(kImage + ",rwdisk=" + one, options, disk).ok());
+  REQUIRE(options.writable_disk);
+  CHECK(options.writable_disk->bytes().size() == 8192);
+  options.writable_disk->bytes()[5] = std::byte{'y'};
+  CHECK(std::to_integer<char>(test::read_bytes(one)[5]) == 'y');
+  CHECK(read(kImage + ",disk=" + kImage + ",rwdisk=" + one).code() == Code::invalid);
+
+  // A backup on the same host must not have the same file; its own is made.
+  const std::string text = compatibility_of(options, disk);
+  MachineOptions backup;
+  std::string name;
+  const Status same = read_compatibility(text, backup, name);
+  CHECK(same.code() == Code::refused);
+  CHECK(same.message().find("--disk") != std::string::npos);
+  REQUIRE(read_compatibility(text, backup, name, other).ok());
+  CHECK(compatibility_of(backup, name) == text);
+  CHECK(std::filesystem::file_size(other) == 8192);
+
+  MachineOptions again;
+  backup.writable_disk.reset();
+  std::ofstream(other) << "short";
+  CHECK(read_compatibility(text, again, name, other).code() == Code::refused);
+  CHECK(read(kImage + ",rwdisk=" + other).code() == Code::invalid);  // No whole pages.
+  std::filesystem::remove_all(folder);
 }
 
 TEST_CASE("what cannot be read of a description is named") {
