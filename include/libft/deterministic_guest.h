@@ -7,10 +7,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
 
+#include "libft/guest.h"
 #include "libft/status.h"
 #include "libft/types.h"
 
@@ -52,6 +54,14 @@ struct Mark {
 };
 
 enum class WithHash { no, yes };
+
+class DeterministicGuest;
+
+// A guest that executes again, in private, what another one did.
+struct GuestCopy {
+  std::unique_ptr<Guest> guest;
+  DeterministicGuest* exact = nullptr;  // The guest once more.
+};
 
 class DeterministicGuest {
  public:
@@ -95,6 +105,10 @@ class DeterministicGuest {
   // run_until(), or on the guest's own thread. An empty sink: it goes where it went.
   using OutputSink = std::function<void(Position, const GuestOutput&)>;
   virtual void set_output_sink(OutputSink sink) = 0;
+
+  // One of the same kind that waits for load_state() and is connected to nothing. Loaded with this
+  // guest's memory and state as of a mark with a hash, it executes the log since to the same states.
+  virtual Result<GuestCopy> make_copy() const = 0;
 
  protected:
   ~DeterministicGuest() = default;

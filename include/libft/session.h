@@ -64,6 +64,9 @@ struct SessionOptions {
   Nanos follow_max = Millis{50};    // How far the backup's execution may lag before the guest is slowed.
   Nanos hash_interval = Millis{500};  // Between two comparisons of the whole state.
   std::size_t log_bytes_max = 64u << 20;  // Not yet acknowledged; then protection is given up.
+  // On the backup: executions that came apart are executed again, to say where and by what. Takes
+  // as much memory as the guest has, and five times as much while it is found out.
+  bool locate_difference = true;
 
   bool redeliver_input = true;      // After a failover: what came in since the restored epoch.
   DetectorOptions detector;

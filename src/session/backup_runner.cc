@@ -393,6 +393,7 @@ void BackupRunner::promote(const core::Promote& order) {
       context_.tell(LogLevel::warning, "fence_failed", status.to_string(), {});
   }
   auto status = follow_ ? follow_->finish() : replica_.guest->load_state(assembler_->state());
+  examining_.reset();
   const Time loaded = context_.now();
   context_.statistics.update([&](SessionStatus& s) {
     ++s.failovers;
@@ -414,6 +415,7 @@ void BackupRunner::promote(const core::Promote& order) {
   context_.options.strategy = strategy_;  // The pair's, whoever leads it.
   const Epoch newest = executing_.empty() ? core_.newest().epoch : executing_.back().id.epoch;
   promoted_({order.record, core_.self(), newest.next(), order.stay_paused});
+  const auto landmark = follow_ ? follow_->take_landmark() : nullptr;  // Ends when the guest runs.
   if (replica_.input) {
     const auto kept = inputs_.kept(), delivered = inputs_.deliver(*replica_.input);
     context_.tell(LogLevel::info, "input_redelivered",

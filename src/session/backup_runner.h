@@ -13,6 +13,7 @@
 #include "session/actions.h"
 #include "session/connector.h"
 #include "session/context.h"
+#include "session/examine_thread.h"
 #include "session/follow_thread.h"
 #include "session/input_copies.h"
 #include "session/memory_hash.h"
@@ -71,6 +72,8 @@ class BackupRunner {
   void acknowledge_executed();
   void stop_following();
   void on_apart(const Status& status);
+  std::unique_ptr<replay::Landmark> set_landmark();
+  void examine();
   void check();
   void on_trial_wants();
   void on_trial_over();
@@ -105,6 +108,7 @@ class BackupRunner {
   std::unique_ptr<FollowThread> follow_;
   struct Executing {  // lockstep: here, and not acknowledged before it was executed.
     EpochId id;
+  std::unique_ptr<ExamineThread> examining_;
     bool guest_ended = false, guest_paused = false, done = false;
   };
   std::deque<Executing> executing_;

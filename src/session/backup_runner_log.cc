@@ -1,12 +1,22 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The BackupRunner of a guest that is replayed: logs come, are acknowledged when they are here, and
 // executed on a thread of their own.
+#include <fmt/format.h>
+
+#include "os/memory_free.h"
 #include "session/backup_runner.h"
 
 namespace libft::session {
+namespace {
+
+// An image from the start; while a difference is examined, two more and two guests.
+constexpr std::uint64_t kGuestsToExamine = 5;
+
+}  // namespace
 
 void BackupRunner::on_log(const wire::Frame& frame) {
-  // After a reconnection, what was here and not acknowledged when this replica said hello comes again.
+  // After a reconnection, what was here and not acknowledged when this replica said hello comes
+  // again.
   if (follow_ && frame.header.id <= logs_.newest()) return;
   auto whole = logs_.on_frame(frame);
   if (whole && *whole && !follow_)
@@ -32,10 +42,31 @@ void BackupRunner::begin_to_follow(EpochId base) {
   if (!at) return start_over(at.error().within("begin to follow").to_string());
   logs_.begin(base, *at);
   follow_ = std::make_unique<FollowThread>(
-      *replica_.exact,
+      *replica_.exact, [this] { return set_landmark(); },
       FollowThread::Sinks{
           .followed = own_posting_.later<EpochId>([this](EpochId id) { on_followed(id); }),
           .failed = own_posting_.later<Status>([this](const Status& s) { on_apart(s); })});
+}
+
+// What a difference can be located by; without it the guest is followed just as well. The
+// follower's thread.
+std::unique_ptr<replay::Landmark> BackupRunner::set_landmark() {
+  if (!context_.options.locate_difference) return nullptr;
+  const GuestInfo& info = replica_.guest->info();
+  const std::uint64_t needed = kGuestsToExamine * info.pages() * info.page_bytes;
+  Status status;
+  if (needed > os::memory_bytes_free()) {
+    status =
+        Status(Code::exhausted, fmt::format("it takes {} MiB of memory, of which this host has "
+                                            "{} free",
+                                            needed >> 20, os::memory_bytes_free() >> 20));
+  } else {
+    auto landmark = replay::Landmark::set(*replica_.guest, *replica_.exact);
+    if (landmark) return std::move(*landmark);
+    status = landmark.error();
+  }
+  context_.tell(LogLevel::warning, "differences_not_located", status.to_string(), {});
+  return nullptr;
 }
 
 void BackupRunner::on_followed(EpochId id) {
@@ -71,7 +102,20 @@ void BackupRunner::on_apart(const Status& status) {
   context_.tell(LogLevel::error, "diverged", status.to_string(), {});
   send(wire::Bye{"the backup's execution differs from the primary's: " + status.message()},
        core_.generation());
+  examine();
   start_over(status.message());
+}
+
+void BackupRunner::examine() {
+  auto landmark = follow_ ? follow_->take_landmark() : nullptr;
+  if (!landmark) return;
+  examining_ = std::make_unique<ExamineThread>(
+      std::move(landmark), replica_.guest->info(),
+      posting_.later<Result<std::string>>([this](const Result<std::string>& found) {
+        examining_.reset();
+        context_.tell(LogLevel::error, "difference_examined",
+                      found ? *found : found.error().within("examine").to_string(), {});
+      }));
 }
 
 }  // namespace libft::session

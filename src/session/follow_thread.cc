@@ -13,8 +13,8 @@ constexpr std::size_t kBytesMax = 64u << 20;
 
 }  // namespace
 
-FollowThread::FollowThread(DeterministicGuest& guest, Sinks sinks)
-    : follower_(guest), sinks_(std::move(sinks)) {
+FollowThread::FollowThread(DeterministicGuest& guest, SetLandmark set_landmark, Sinks sinks)
+    : set_landmark_(std::move(set_landmark)), follower_(guest), sinks_(std::move(sinks)) {
   thread_ = os::start_thread("ft-follow", [this] { run(); });
 }
 
@@ -42,6 +42,12 @@ bool FollowThread::full() const {
   return waiting_.size() >= kEpochsMax || waiting_bytes_ >= kBytesMax;
 }
 
+std::unique_ptr<replay::Landmark> FollowThread::take_landmark() {
+  const std::scoped_lock lock(mutex_);
+  if (landmark_) landmark_->leave_guest();
+  return std::move(landmark_);
+}
+
 Status FollowThread::finish() {
   std::unique_lock lock(mutex_);
   ending_ = true;
@@ -50,20 +56,31 @@ Status FollowThread::finish() {
   return outcome_;
 }
 
+// A landmark that cannot be kept is done without.
+Status FollowThread::follow(wire::LogEpoch epoch) {
+  const EpochId id = epoch.id;
+  const Status followed = follower_.follow(epoch);
+  if (followed) {
+    sinks_.followed(id);
+    if (landmark_ && !landmark_->passed(std::move(epoch))) landmark_.reset();
+  } else if (followed.code() != Code::cancelled) {
+    if (landmark_ && !landmark_->came_apart(std::move(epoch))) landmark_.reset();
+    sinks_.failed(followed);
+  }
+  return followed;
+}
+
 void FollowThread::run() {
+  if (set_landmark_) landmark_ = set_landmark_();
   std::unique_lock lock(mutex_);
   while (outcome_) {
     changed_.wait(lock, [this] { return ending_ || !waiting_.empty(); });
     if (waiting_.empty()) break;
-    const wire::LogEpoch epoch = std::move(waiting_.front());
+    wire::LogEpoch epoch = std::move(waiting_.front());
     waiting_.pop_front();
     waiting_bytes_ -= epoch.coded.size();
     lock.unlock();
-    const Status followed = follower_.follow(epoch);
-    if (followed)
-      sinks_.followed(epoch.id);
-    else if (followed.code() != Code::cancelled)
-      sinks_.failed(followed);
+    const Status followed = follow(std::move(epoch));
     lock.lock();
     outcome_ = followed;
   }

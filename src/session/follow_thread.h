@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "strategy/replay/follower.h"
+#include "strategy/replay/landmark.h"
 
 namespace libft::session {
 
@@ -20,8 +21,10 @@ class FollowThread {
     std::function<void(Status)> failed;     // Once; nothing is executed after it.
   };
 
-  // `guest` is loaded with the checkpoint that the logs go on from.
-  FollowThread(DeterministicGuest& guest, Sinks sinks);
+  // Called on its thread before anything is executed; nothing: none is wanted.
+  using SetLandmark = std::function<std::unique_ptr<replay::Landmark>()>;
+  // `guest` is loaded with the checkpoint that the logs go on from; there stands the landmark.
+  FollowThread(DeterministicGuest& guest, SetLandmark set_landmark, Sinks sinks);
   ~FollowThread();  // What was not executed is given up.
 
   void take(wire::LogEpoch epoch);
@@ -30,10 +33,16 @@ class FollowThread {
   // Executes what is left, on its thread, and waits for that. Then the guest may go live.
   Status finish();
   std::uint64_t go_live() { return follower_.go_live(); }
+  // After a failure, what it can be examined by; none: it cannot. Or after finish(), to be done
+  // away with when there is time.
+  std::unique_ptr<replay::Landmark> take_landmark();
 
  private:
   void run();
+  Status follow(wire::LogEpoch epoch);
 
+  SetLandmark set_landmark_;
+  std::unique_ptr<replay::Landmark> landmark_;  // Its thread's until it has failed or finished.
   replay::Follower follower_;
   Sinks sinks_;
   mutable std::mutex mutex_;

@@ -224,6 +224,29 @@ inline void check_follower_goes_live(DeterministicPair& pair) {
   CHECK(position_of(follower).value > 0);
 }
 
+// What somebody needs who wants to know why two executions differ.
+inline void check_a_copy_executes_the_same(DeterministicPair& pair) {
+  make_equal(pair);
+  DeterministicGuest& one = pair.facet(pair.primary());
+  check_ok(one.mark(WithHash::yes, [](const Mark&) {}));
+  const Result<GuestCopy> copy = one.make_copy();
+  REQUIRE(copy);
+  copy_pages(pair.primary(), *copy->guest, all_pages(pair.primary()));
+  check_ok(copy->guest->load_state(saved_state(pair.primary())));
+  const Position until{position_of(one).value + kStretch};
+  std::vector<Said> by_one, by_copy;
+  listen(one, by_one);
+  listen(*copy->exact, by_copy);
+  for (DeterministicGuest* guest : {&one, copy->exact}) {
+    check_ok(guest->deliver(pair.question(1)));
+    check_ok(guest->run_until(until));
+  }
+  CHECK(hash_of(one) == hash_of(*copy->exact));
+  CHECK(by_one == by_copy);
+  CHECK_FALSE(by_copy.empty());
+  one.set_output_sink({});
+}
+
 inline void deterministic_guest_suite(const MakeDeterministicPair& make) {
   const auto with_pair = [&](auto rule) {
     const std::unique_ptr<DeterministicPair> pair = make();
@@ -236,6 +259,7 @@ inline void deterministic_guest_suite(const MakeDeterministicPair& make) {
   SUBCASE("live inputs can be replayed") { with_pair(check_live_inputs_can_be_replayed); }
   SUBCASE("its log can be cut while it runs") { with_pair(check_log_can_be_cut_while_it_runs); }
   SUBCASE("the pace changes nothing else") { with_pair(check_pace_changes_nothing_else); }
+  SUBCASE("a copy executes the same") { with_pair(check_a_copy_executes_the_same); }
   SUBCASE("a follower goes live") { with_pair(check_follower_goes_live); }
 }
 

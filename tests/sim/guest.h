@@ -59,6 +59,9 @@ class SimGuest final : public Guest, public DeterministicGuest {
   void set_pace(unsigned) override {}
   void send_again(const GuestOutput& output) override;
   void set_output_sink(OutputSink sink) override { output_sink_ = std::move(sink); }
+  Result<GuestCopy> make_copy() const override {
+    return failure(Code::unsupported, "nobody here executes again");
+  }
   // Mutant: what is called between a mark and its being told.
   std::function<void()> amid_mark;
 

@@ -302,7 +302,7 @@ Status MachineGuest::take_written(PageSet& written) {
 Status MachineGuest::save_state() {
   Entry entry(*this);
   if (life_ == Life::ended) return Status(Code::guest_gone, "save state: the guest has ended");
-  if (!paused_) return Status(Code::invalid, "save state: the guest is not paused");
+  if (!stands_still()) return Status(Code::invalid, "save state: the guest is not paused");
   machine_->save(saved_);
   return {};
 }
@@ -446,7 +446,10 @@ Status MachineGuest::mark(WithHash hash, const std::function<void(const Mark&)>&
   Entry entry(*this);
   if (life_ == Life::waiting) return Status(Code::invalid, "mark: no state was loaded");
   Mark mark{machine_->position(), std::nullopt, std::exchange(said_, 0)};
-  if (hash == WithHash::yes) mark.hash = machine_->state_hash();
+  if (hash == WithHash::yes) {
+    mark.hash = machine_->state_hash();
+    machine_->begin_anew();
+  }
   there(mark);
   return {};
 }
@@ -474,3 +477,13 @@ void MachineGuest::set_output_sink(OutputSink sink) {
 }
 
 }  // namespace libft::machine
+Result<GuestCopy> MachineGuest::make_copy() const {
+  MachineGuestOptions options;
+  FT_ASSIGN(options.machine, with_a_disk_in_memory(options_.machine));
+  options.disk_file = options_.disk_file;
+  options.standby = true;
+  FT_ASSIGN(auto made, create(std::move(options)));
+  DeterministicGuest* const exact = made.get();
+  return GuestCopy{std::move(made), exact};
+}
+

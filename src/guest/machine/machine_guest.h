@@ -63,6 +63,7 @@ class MachineGuest final : public Guest, public DeterministicGuest {
   void set_pace(unsigned percent) override;
   void send_again(const GuestOutput& output) override;
   void set_output_sink(OutputSink sink) override;
+  Result<GuestCopy> make_copy() const override;
 
  private:
   // waiting -> loaded -> alive -> ended. A primary begins alive.

@@ -4,6 +4,7 @@
 // memory lost) cannot be found so, and is told apart by that. One thread.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <optional>
 #include <span>
@@ -15,17 +16,28 @@ namespace libft::replay {
 
 struct Execution {
   DeterministicGuest& guest;
-  // Brings the guest back to the state in which the log begins; it stands still there.
+  // Brings the guest back to where the log begins, or to where keep() was called last; it stands
+  // still there.
   std::function<Status()> restart;
+  // Of the state it is in. None: the guest's own.
+  std::function<Result<std::uint64_t>()> hash{};
 };
 
 struct Difference {
-  Position at;  // Before the instruction at it both are equal, after it they are not.
-  std::uint64_t one = 0, other = 0;  // Hashes of the states after it.
+  Position at;     // Before the instruction at it both are equal,
+  Position until;  // and here not: the next position, or the end of a round of harts at once.
+  std::uint64_t one = 0, other = 0;  // Hashes of the states there.
+};
+
+struct SearchOptions {
+  // Both stand where they are equal: restart() may go here from now on. None: it goes to the begin.
+  std::function<Status()> keep{};
+  const std::atomic<bool>* interrupted = nullptr;
 };
 
 // Nothing: both executions end in the same state. REQUIRES: the logs are consecutive.
 Result<std::optional<Difference>> first_difference(Execution one, Execution other,
-                                                   std::span<const wire::LogEpoch> logs);
+                                                   std::span<const wire::LogEpoch> logs,
+                                                   const SearchOptions& options = {});
 
 }  // namespace libft::replay

@@ -3,21 +3,21 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include "strategy/replay/stretch.h"
 
 namespace libft::replay {
 namespace {
 
-constexpr std::uint64_t kStretch = 10'000'000;  // Between two looks at interrupted_: some 40 ms.
 constexpr std::size_t kUnreleasedBytesMax = 4u << 20;  // Older frames are lost, as on any network.
 
 }  // namespace
 
-Follower::Follower(DeterministicGuest& guest) : guest_(guest) {
+Follower::Follower(DeterministicGuest& guest, const std::atomic<bool>* interrupted)
+    : guest_(guest), interrupted_(interrupted != nullptr ? *interrupted : told_to_stop_) {
   guest_.set_output_sink([this](Position, const GuestOutput& output) { heard(output); });
   // What it says is compared from here on.
-  [[maybe_unused]] const Status marked = guest_.mark(
-      WithHash::no, [this](const Mark& mark) { here_ = equal_ = mark.at; });
+  [[maybe_unused]] const Status marked =
+      guest_.mark(WithHash::no, [this](const Mark& mark) { here_ = equal_ = mark.at; });
 }
 
 Follower::~Follower() { guest_.set_output_sink({}); }
@@ -33,13 +33,7 @@ void Follower::heard(const GuestOutput& output) {
 }
 
 Status Follower::run_until(Position until) {
-  while (here_ < until) {
-    if (interrupted_) return Status(Code::cancelled, "the follower was told to stop");
-    const Position stop{std::min(until.value, here_.value + kStretch)};
-    FT_TRY(guest_.run_until(stop));
-    here_ = stop;
-  }
-  return {};
+  return run_in_stretches(guest_, here_, until, interrupted_);
 }
 
 Status Follower::follow(const wire::LogEpoch& epoch) {

@@ -19,7 +19,8 @@ namespace libft::replay {
 class Follower {
  public:
   // `guest` is loaded with the checkpoint that the log goes on from, and stands still.
-  explicit Follower(DeterministicGuest& guest);
+  // `interrupted`: another one than interrupt() sets.
+  explicit Follower(DeterministicGuest& guest, const std::atomic<bool>* interrupted = nullptr);
   ~Follower();
   Follower(const Follower&) = delete;
   Follower& operator=(const Follower&) = delete;
@@ -27,7 +28,7 @@ class Follower {
   // Executes the epoch up to its mark. corrupt: this execution is not the primary's; the text says
   // between which positions they came apart. cancelled: interrupted.
   Status follow(const wire::LogEpoch& epoch);
-  void interrupt() { interrupted_ = true; }
+  void interrupt() { told_to_stop_ = true; }
 
   // From here on the guest speaks for itself. What may not have left the primary is sent first.
   std::uint64_t go_live();
@@ -44,7 +45,8 @@ class Follower {
   void heard(const GuestOutput& output);
 
   DeterministicGuest& guest_;
-  std::atomic<bool> interrupted_{false};
+  std::atomic<bool> told_to_stop_{false};
+  const std::atomic<bool>& interrupted_;
   EpochId executing_;
   Position here_, equal_;  // Where it is; where both were last known to be equal.
   std::deque<Said> unreleased_;

@@ -50,6 +50,10 @@ class ExactGuest final : public DeterministicGuest {
   }
   void set_output_sink(OutputSink sink) override { output_sink_ = std::move(sink); }
 
+  Result<GuestCopy> make_copy() const override {
+    return failure(Code::unsupported, "a number has no copies");
+  }
+
   std::vector<std::string> said, again;  // Without a sink; sent again.
 
  private:
