@@ -89,6 +89,7 @@ void FramesGate::set_drop_sink(DropSink sink) {
 }
 
 void FramesGate::set_input_sink(InputSink sink) {
+  const std::lock_guard between_frames(input_mutex_);
   const std::lock_guard lock(sink_mutex_);
   input_sink_ = std::move(sink);
 }

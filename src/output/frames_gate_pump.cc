@@ -112,11 +112,11 @@ void FramesGate::take_input(unsigned nic) {
     if (got <= 0) return;
     if (state_ == State::standby) continue;
     const std::span<const std::byte> frame(input_frame_.data(), static_cast<std::size_t>(got));
+    const std::lock_guard lock(input_mutex_);
     {
-      const std::lock_guard lock(sink_mutex_);
+      const std::lock_guard sink_lock(sink_mutex_);
       if (input_sink_) input_sink_(frame, nic);
     }
-    const std::lock_guard lock(input_mutex_);
     deliver(nic, frame);
   }
 }

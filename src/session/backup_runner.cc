@@ -81,6 +81,18 @@ void BackupRunner::on_not_welcome(const Status& status) {
   context_.tell(LogLevel::warning, "not_connected", last_trouble_, {});
 }
 
+// What came while this replica claimed belongs to epochs that it will not take, but no input of the
+// guest's does: who took that last must not have lost it.
+void BackupRunner::keep_waiting_inputs() {
+  for (const auto& frame : waiting_)
+    if (frame.header.type == wire::FrameType::input_copy) keep_input(frame.view());
+}
+
+void BackupRunner::keep_input(const wire::Frame& frame) {
+  if (auto status = inputs_.keep(frame); !status)
+    context_.tell(LogLevel::warning, "corrupt_frame", status.to_string(), {});
+}
+
 void BackupRunner::clear_waiting() {
   for (const auto& frame : waiting_) connector_->done_with(frame.payload.size());
   waiting_.clear();
@@ -224,11 +236,7 @@ void BackupRunner::handle(const OwnedFrame& frame) {
 }
 
 void BackupRunner::on_bulk(const wire::Frame& frame) {
-  if (frame.header.type == wire::FrameType::input_copy) {
-    if (auto status = inputs_.keep(frame); !status)
-      context_.tell(LogLevel::warning, "corrupt_frame", status.to_string(), {});
-    return;
-  }
+  if (frame.header.type == wire::FrameType::input_copy) return keep_input(frame);
   if (frame.header.type == wire::FrameType::epoch_log) return on_log(frame);
   auto complete = assembler_->on_frame(frame);
   if (!complete) return on_corrupt(complete.error());
@@ -385,6 +393,7 @@ void BackupRunner::stand_down(const std::string& why) {
 
 void BackupRunner::promote(const core::Promote& order) {
   checking_.reset();
+  examining_.reset();
   give_up_trial("the guest is taken over");
   const Time granted = context_.now();
   if (context_.parts.fence) {
@@ -393,7 +402,6 @@ void BackupRunner::promote(const core::Promote& order) {
       context_.tell(LogLevel::warning, "fence_failed", status.to_string(), {});
   }
   auto status = follow_ ? follow_->finish() : replica_.guest->load_state(assembler_->state());
-  examining_.reset();
   const Time loaded = context_.now();
   context_.statistics.update([&](SessionStatus& s) {
     ++s.failovers;
@@ -407,6 +415,7 @@ void BackupRunner::promote(const core::Promote& order) {
     return;
   }
   detector_.reset();
+  const auto landmark = follow_ ? follow_->take_landmark() : nullptr;  // Ends when the guest runs.
   if (follow_) {
     context_.tell(LogLevel::info, "output_repeated", fmt::format("{} frames", follow_->go_live()), {});
     follow_.reset();
@@ -415,7 +424,7 @@ void BackupRunner::promote(const core::Promote& order) {
   context_.options.strategy = strategy_;  // The pair's, whoever leads it.
   const Epoch newest = executing_.empty() ? core_.newest().epoch : executing_.back().id.epoch;
   promoted_({order.record, core_.self(), newest.next(), order.stay_paused});
-  const auto landmark = follow_ ? follow_->take_landmark() : nullptr;  // Ends when the guest runs.
+  keep_waiting_inputs();
   if (replica_.input) {
     const auto kept = inputs_.kept(), delivered = inputs_.deliver(*replica_.input);
     context_.tell(LogLevel::info, "input_redelivered",

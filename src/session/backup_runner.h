@@ -82,6 +82,8 @@ class BackupRunner {
   void answer_probe(const std::vector<std::byte>& state);
   void on_lost(const Status& status);
   void on_not_welcome(const Status& status);
+  void keep_waiting_inputs();
+  void keep_input(const wire::Frame& frame);
   void clear_waiting();
   void on_guest_event(const GuestEvent& event);
   void on_detector(const DetectorEvent& event);
@@ -106,9 +108,9 @@ class BackupRunner {
   replay::LogAssembler logs_;
   std::optional<wire::LogEpoch> log_;  // Whole, and about to be applied.
   std::unique_ptr<FollowThread> follow_;
+  std::unique_ptr<ExamineThread> examining_;
   struct Executing {  // lockstep: here, and not acknowledged before it was executed.
     EpochId id;
-  std::unique_ptr<ExamineThread> examining_;
     bool guest_ended = false, guest_paused = false, done = false;
   };
   std::deque<Executing> executing_;

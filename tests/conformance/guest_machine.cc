@@ -165,3 +165,21 @@ TEST_CASE("a machine guest's copy runs, and the guest's own end is an event") {
   }
   CHECK(guest->pause().code() == Code::guest_gone);
 }
+
+TEST_CASE("what lies in a machine guest's cable is part of it when it stands still") {
+  std::array<int, 2> ends{};
+  REQUIRE(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
+  const os::ScopedFd outside(ends[1]);
+  MachineGuestOptions options;
+  options.machine = test::bare_metal("kv");
+  options.nic = os::ScopedFd(ends[0]);
+  const auto guest = make_guest(std::move(options));
+  const auto frame = test::kv_request("G nothing");
+  for (int i = 0; i < 200; ++i) {
+    REQUIRE(::send(outside.get(), frame.data(), frame.size(), 0) > 0);
+    test::check_ok(guest->pause());
+    std::byte byte;
+    CHECK(::recv(ends[0], &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0);
+    test::check_ok(guest->resume());
+  }
+}

@@ -145,7 +145,7 @@ void MachineGuest::live_a_moment(std::unique_lock<std::mutex>& lock) {
     changed_.wait_for(lock, kSocketRetry, [this] { return wanted_ > 0; });
     return;
   }
-  take_frames();
+  take_frames(kFramesAtOnce);
   if (entropy_wanted_ > 0) {
     const std::uint32_t count = std::exchange(entropy_wanted_, 0);
     take({GuestInput::Kind::entropy, random_bytes(count)});
@@ -212,10 +212,10 @@ void MachineGuest::send(std::span<const std::byte> frame) {
   }
 }
 
-void MachineGuest::take_frames() {
+void MachineGuest::take_frames(unsigned frames_max) {
   if (!options_.nic.valid()) return;
   std::array<std::byte, VirtioNet::kFrameBytesMax> frame;
-  for (unsigned i = 0; i < kFramesAtOnce; ++i) {
+  for (unsigned i = 0; i < frames_max; ++i) {
     const ssize_t got = ::recv(options_.nic.get(), frame.data(), frame.size(), MSG_DONTWAIT);
     if (got <= 0) return;
     take({GuestInput::Kind::frame, {frame.begin(), frame.begin() + got}});
@@ -271,6 +271,8 @@ Status MachineGuest::pause() {
   if (life_ == Life::ended) return Status(Code::guest_gone, "pause: the guest has ended");
   if (life_ != Life::alive) return Status(Code::invalid, "pause: the guest was not activated yet");
   if (paused_) return Status(Code::invalid, "pause: the guest is paused already");
+  // What lies in the cable belongs to what another host goes on from.
+  take_frames(VirtioNet::kBacklogMax);
   paused_ = true;
   paused_at_ = HostClock::now();
   return {};
@@ -291,13 +293,13 @@ Status MachineGuest::take_written(PageSet& written) {
   Entry entry(*this);
   if (!tracking_) return Status(Code::invalid, "take written pages: they are not tracked");
   machine_->memory().take_written(written);
-  return {};
-}
   if (Memory* const disk = machine_->disk()) {
     PageSet on_disk;
     disk->take_written(on_disk);
     written.merge(on_disk);
   }
+  return {};
+}
 
 Status MachineGuest::save_state() {
   Entry entry(*this);
@@ -328,24 +330,24 @@ Status MachineGuest::accepts(const GuestInfo& primary) const {
 }
 
 Status MachineGuest::probe_state(std::span<const std::byte> state) {
+  FT_ASSIGN(MachineOptions options, with_a_disk_in_memory(options_.machine));
   FT_ASSIGN(const std::unique_ptr<Machine> trial,
             Machine::create_empty(std::move(options), MachineSinks{}));
-  FT_ASSIGN(MachineOptions options, with_a_disk_in_memory(options_.machine));
   return trial->load(state);
 }
 
 Status MachineGuest::trial_run(StillMoment& moment) {
+  FT_ASSIGN(MachineOptions options, with_a_disk_in_memory(options_.machine));
   FT_ASSIGN(const std::unique_ptr<Machine> trial,
             Machine::create_empty(std::move(options), MachineSinks{}));
-  FT_ASSIGN(MachineOptions options, with_a_disk_in_memory(options_.machine));
   FT_ASSIGN(const auto state, moment.hold());
   {
     Entry entry(*this);
     std::ranges::copy(machine_->memory().bytes(), trial->memory().bytes().begin());
-  }
-  FT_TRY(trial->load(state));
     if (Memory* const disk = machine_->disk())
       std::ranges::copy(disk->bytes(), trial->disk()->bytes().begin());
+  }
+  FT_TRY(trial->load(state));
   FT_TRY(moment.let_go());
   const Position until{trial->position().value + kTrialSteps};
   trial->run(until, WhenIdle::skip);
@@ -476,7 +478,6 @@ void MachineGuest::set_output_sink(OutputSink sink) {
   output_sink_ = std::move(sink);
 }
 
-}  // namespace libft::machine
 Result<GuestCopy> MachineGuest::make_copy() const {
   MachineGuestOptions options;
   FT_ASSIGN(options.machine, with_a_disk_in_memory(options_.machine));
@@ -487,3 +488,4 @@ Result<GuestCopy> MachineGuest::make_copy() const {
   return GuestCopy{std::move(made), exact};
 }
 
+}  // namespace libft::machine

@@ -82,7 +82,7 @@ class MachineGuest final : public Guest, public DeterministicGuest {
   void sleep_a_while(std::unique_lock<std::mutex>& lock);
   void keep_pace(std::unique_lock<std::mutex>& lock, HostClock::time_point begun);
   bool send_what_is_left();
-  void take_frames();
+  void take_frames(unsigned frames_max);
   void take(GuestInput input);
   void send(std::span<const std::byte> frame);
   void notice_end();

@@ -129,6 +129,7 @@ struct Host {
   Cable cable;
   std::function<void()> in_the_pause;                 // Set before the session is made; likewise:
   std::function<Replica(bool standby)> make_replica;  // Instead of a guest in memory.
+  std::function<std::unique_ptr<Arbiter>(std::unique_ptr<Arbiter>)> wrap_arbiter;
   SessionOptions options;
   std::atomic<int> other_ways{0};
   std::unique_ptr<Session> session;
@@ -156,6 +157,11 @@ struct Host {
     return {std::make_unique<InThePause>(std::move(*gate), in_the_pause), std::move(memory)};
   }
 
+  std::unique_ptr<Arbiter> arbiter() {
+    auto file = std::make_unique<failover::FileArbiter>(folder);
+    return wrap_arbiter ? wrap_arbiter(std::move(file)) : std::move(file);
+  }
+
   SessionParts parts(std::string peer = {}) {
     SessionParts parts{
         .guest = *GuestId::from_name("db"),
@@ -164,7 +170,7 @@ struct Host {
         .clock = clock,
         .executor = executor,
         .arena = arena,
-        .arbiter = std::make_unique<failover::FileArbiter>(folder),
+        .arbiter = arbiter(),
         .fence = nullptr,
         .guard = std::make_shared<ReleaseGuard>(clock),
         .make_standby = [this](const GuestInfo&) { return Result<Replica>(replica(true)); },

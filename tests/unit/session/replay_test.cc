@@ -5,10 +5,12 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <map>
 
 #include "guest/machine/machine_guest.h"
 #include "output/frames_gate.h"
 #include "unit/guest/machine/guest_image.h"
+#include "unit/guest/machine/kv_memory.h"
 #include "unit/guest/machine/udp_frames.h"
 #include "unit/session/host.h"
 
@@ -29,6 +31,7 @@ Pair datagram_pair() {
 // A host with a machine behind a gate, and the outer end of its cable.
 struct MachineHost : Host {
   os::ScopedFd outside;
+  std::string disk_file;  // Writable, if there is one.
 
   MachineHost(std::string host, const std::string& shared, Strategy strategy)
       : Host(std::move(host), shared) {
@@ -53,6 +56,11 @@ struct MachineHost : Host {
     machine.machine = bare_metal("kv");
     machine.standby = standby;
     machine.nic = std::move(inner[0]);
+    if (!disk_file.empty()) {
+      auto disk = machine::Disk::open_or_make(disk_file, 512 * 512);
+      REQUIRE(disk);
+      machine.machine.writable_disk = std::move(*disk);
+    }
     auto made = MachineGuest::create(std::move(machine));
     REQUIRE(made);
     MachineGuest* const exact = made->get();
@@ -76,6 +84,31 @@ struct MachineHost : Host {
     }
     return "(no answer)";
   }
+  // Whether the guest says that, without being asked again.
+  bool listen_for(const std::string& wanted) {
+    pollfd ready{outside.get(), POLLIN, 0};
+    while (::poll(&ready, 1, 5000) == 1) {
+      std::array<std::byte, 2048> bytes;
+      const ssize_t got = ::recv(outside.get(), bytes.data(), bytes.size(), 0);
+      if (got > 0 && kv_answer(std::span(bytes).first(static_cast<std::size_t>(got))) == wanted)
+        return true;
+    }
+    return false;
+  }
+
+  // The text of the first event of that name from now on.
+  std::string hears(std::string_view what) {
+    std::string text;
+    for (int tries = 0; text.empty() && tries < 600; ++tries) {
+      pollfd ready{session->poll_fd(), POLLIN, 0};
+      (void)::poll(&ready, 1, 100);
+      session->process([&](const SessionEvent& event) {
+        if (text.empty() && event.name == what) text = event.text;
+      });
+    }
+    return text;
+  }
+
   // A frame that the guest's announcement, or a repetition, may look like.
   std::string ignored_ = std::string(18, '\0');
 };
@@ -175,6 +208,117 @@ TEST_CASE("a replica whose memory changed by itself is found out, given up and m
   const auto same = a.session->verify(std::chrono::seconds(20));
   CHECK_MESSAGE(same, (same ? "" : same.error().to_string()));
   std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("what a guest wrote to its disk is on the disk of whoever takes over") {
+  for (const Strategy strategy : {Strategy::checkpoint, Strategy::replay, Strategy::lockstep}) {
+    CAPTURE(to_string(strategy));
+    const auto folder = temporary_folder();
+    MachineHost a("a", folder, strategy), b("b", folder, strategy);
+    a.disk_file = folder + "/disk.a";
+    b.disk_file = folder + "/disk.b";
+    a.protect();
+    set_all(a, 0, 5);  // Before there is a backup.
+    b.stand_by(a.address);
+    REQUIRE(a.reaches("protecting"));
+    REQUIRE(b.reaches("in_sync"));
+    set_all(a, 5, 10);
+    const auto same = a.session->verify(std::chrono::seconds(20));
+    CHECK_MESSAGE(same, (same ? "" : same.error().to_string()));
+    a.die();
+    REQUIRE(b.eventually([](const SessionStatus& s) { return s.role == Role::primary; }));
+    CHECK(b.ask("G key3") == "v3");
+    set_all(b, 10, 15);
+    b.die();
+    // Another guest, which knows nothing but that disk.
+    MachineHost later("later", temporary_folder(), strategy);
+    later.disk_file = b.disk_file;
+    later.protect();
+    for (const int i : {0, 3, 7, 9, 12, 14})
+      CHECK(later.ask("G key" + std::to_string(i)) == "v" + std::to_string(i));
+    std::filesystem::remove_all(folder);
+    std::filesystem::remove_all(later.folder);
+  }
+}
+
+namespace {
+
+// Who decides takes its time, so that a test can do something meanwhile.
+class SlowArbiter final : public Arbiter {
+ public:
+  explicit SlowArbiter(std::unique_ptr<Arbiter> inner) : inner_(std::move(inner)) {}
+  std::string description() const override { return inner_->description(); }
+  bool automatic() const override { return true; }
+  SwapAnswer create(const GuestId& guest, const OwnershipRecord& record) override {
+    return inner_->create(guest, record);
+  }
+  SwapAnswer swap(const GuestId& guest, const OwnershipRecord& from,
+                  const OwnershipRecord& to) override {
+    std::this_thread::sleep_for(Millis{300});
+    return inner_->swap(guest, from, to);
+  }
+  ReadAnswer read(const GuestId& guest) override { return inner_->read(guest); }
+
+ private:
+  std::unique_ptr<Arbiter> inner_;
+};
+
+}  // namespace
+
+TEST_CASE("a request that comes to the old primary while the new one claims is answered by it") {
+  const auto folder = temporary_folder();
+  MachineHost a("a", folder, Strategy::replay), b("b", folder, Strategy::replay);
+  b.wrap_arbiter = [](std::unique_ptr<Arbiter> inner) {
+    return std::make_unique<SlowArbiter>(std::move(inner));
+  };
+  a.protect();
+  b.stand_by(a.address);
+  REQUIRE(a.reaches("protecting"));
+  REQUIRE(b.reaches("in_sync"));
+  set_all(a, 0, 5);
+  REQUIRE(a.session->switch_over());
+  CHECK_FALSE(b.hears("claiming").empty());
+  const auto once = kv_request("G key3");
+  CHECK(::send(a.outside.get(), once.data(), once.size(), 0) > 0);
+  CHECK(b.listen_for("v3"));
+  std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("how executions came apart is found out by executing them again") {
+  for (const std::string erring : {"b", "a"}) {
+    CAPTURE(erring);
+    const auto folder = temporary_folder();
+    MachineHost a("a", folder, Strategy::replay), b("b", folder, Strategy::replay);
+    std::map<std::string, MachineGuest*> guests;
+    for (MachineHost* host : {&a, &b})
+      host->make_replica = [&guests, host](bool standby) {
+        Replica made = host->machine_replica(standby);
+        guests[host->name] = static_cast<MachineGuest*>(made.guest.get());
+        return made;
+      };
+    a.protect();
+    b.stand_by(a.address);
+    REQUIRE(a.reaches("protecting"));
+    REQUIRE(b.reaches("in_sync"));
+    set_all(a, 0, 5);
+    REQUIRE(a.session->verify(std::chrono::seconds(20)));  // Both are equal with these.
+    const auto memory = guests[erring]->info().memory[0].bytes;
+    memory[kv_value_at(memory, "key3", "v3")] ^= std::byte{1};
+    CHECK(a.ask("G key3") == (erring == "b" ? "v3" : "w3"));
+    CHECK(b.hears("diverged").find("came apart between positions") != std::string::npos);
+    const std::string found = b.hears("difference_examined");
+    CAPTURE(found);
+    if (erring == "b") {
+      CHECK(found.find("1 byte of this host's memory changed by itself: ram") != std::string::npos);
+      CHECK(found.find("was 0x76 and became 0x77") != std::string::npos);
+      CHECK(found.find("misled is the one at position") != std::string::npos);
+    } else {
+      CHECK(found.find("leads to the same states as before") != std::string::npos);
+    }
+    REQUIRE(a.reaches("protecting"));  // The backup was made anew meanwhile.
+    REQUIRE(a.session->verify(std::chrono::seconds(20)));
+    std::filesystem::remove_all(folder);
+  }
 }
 
 TEST_CASE("a guest that cannot be stopped at a position is refused by what is missing") {
