@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <span>
 
 #include "demo/statistics.h"
 #include "os/file.h"
@@ -12,7 +13,8 @@
 namespace libft::demo {
 namespace {
 
-constexpr double kRowSeconds = 60;
+constexpr double kRowSeconds = 60, kBesideSeconds = 15;
+constexpr Load kBoth[] = {Load::open, Load::closed}, kOpen[] = {Load::open};
 constexpr Nanos kSettle = std::chrono::seconds{2};
 constexpr Nanos kAnswerPatience = std::chrono::seconds{30};
 
@@ -78,12 +80,13 @@ Result<BenchRow> measure(const RunParts& parts, Stage& stage, Load load) {
 }
 
 // One stage: its rows without protection, where wanted, and those with it.
-Status bench_stage(const RunParts& parts, bool unprotected, std::vector<BenchRow>& rows) {
+Status bench_stage(const RunParts& parts, bool unprotected, std::span<const Load> loads,
+                   std::vector<BenchRow>& rows) {
   FT_ASSIGN(Stage stage, set_stage(parts, "bench"));
   for (const bool with_backup : {false, true}) {
     if (with_backup) FT_TRY(protect_stage(parts, stage));
     if (!with_backup && !unprotected) continue;
-    for (const Load load : {Load::open, Load::closed}) {
+    for (const Load load : loads) {
       FT_ASSIGN(BenchRow row, measure(parts, stage, load));
       if (with_backup) row.what = parts.options.strategy;
       rows.push_back(std::move(row));
@@ -94,23 +97,49 @@ Status bench_stage(const RunParts& parts, bool unprotected, std::vector<BenchRow
   return {};
 }
 
+// The same with another strategy.
+Status bench_strategy(const RunParts& parts, DemoOptions options, const std::string& strategy,
+                      bool unprotected, std::span<const Load> loads, std::vector<BenchRow>& rows) {
+  options.strategy = strategy;
+  const std::string folder = parts.folder + "/" + strategy;
+  std::filesystem::create_directories(folder);
+  const RunParts other{options, parts.interrupt, parts.guest, folder, parts.say};
+  return bench_stage(other, unprotected, loads, rows);
+}
+
 }  // namespace
 
 Result<std::vector<BenchRow>> run_bench(const RunParts& parts) {
   std::vector<BenchRow> rows;
-  FT_TRY(bench_stage(parts, true, rows));
+  FT_TRY(bench_stage(parts, true, kBoth, rows));
   if (!parts.options.machine) return rows;
   // What can be replayed is measured by the other strategies too, in the same run.
   for (const char* const strategy : {"checkpoint", "replay", "lockstep"}) {
     if (parts.options.strategy == strategy) continue;
-    DemoOptions options = parts.options;
-    options.strategy = strategy;
-    const std::string folder = parts.folder + "/" + strategy;
-    std::filesystem::create_directories(folder);
-    const RunParts other{options, parts.interrupt, parts.guest, folder, parts.say};
-    FT_TRY(bench_stage(other, false, rows));
+    FT_TRY(bench_strategy(parts, parts.options, strategy, false, kBoth, rows));
   }
   return rows;
+}
+
+Result<std::vector<BenchRow>> run_beside(const RunParts& parts) {
+  std::vector<BenchRow> rows;
+  DemoOptions options = parts.options;
+  options.seconds = kBesideSeconds;
+  FT_TRY(bench_strategy(parts, options, options.strategy, true, kOpen, rows));
+  FT_TRY(bench_strategy(parts, options, options.beside, false, kOpen, rows));
+  return rows;
+}
+
+std::string beside_text(const std::vector<BenchRow>& rows) {
+  const BenchRow& alone = rows.front();
+  std::string out = fmt::format(
+      "\nLatency beside another strategy's (load {}, {:.0f} s each, p50 / p99, milliseconds)\n"
+      "  {:<34} {:.2f} / {:.2f}\n",
+      alone.load, alone.seconds, alone.what, alone.client_p50, alone.client_p99);
+  for (const BenchRow& row : std::span(rows).subspan(1))
+    out += fmt::format("  {:<34} {:.2f} / {:.2f}, added p50: {:.2f}\n", row.what, row.client_p50,
+                       row.client_p99, row.client_p50 - alone.client_p50);
+  return out;
 }
 
 std::string bench_table(const std::vector<BenchRow>& rows) {

@@ -22,6 +22,10 @@ struct BenchRow {
 };
 
 Result<std::vector<BenchRow>> run_bench(const RunParts& parts);
+// The offered load only, in a short while: unprotected, with the strategy of the runs, and with the
+// one that options.beside names.
+Result<std::vector<BenchRow>> run_beside(const RunParts& parts);
+std::string beside_text(const std::vector<BenchRow>& rows);
 std::string bench_table(const std::vector<BenchRow>& rows);
 Json to_json(const std::vector<BenchRow>& rows);
 

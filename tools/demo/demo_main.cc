@@ -105,9 +105,12 @@ std::uint64_t chosen_seed(const DemoOptions& options) {
   return seed;
 }
 
-Status write_results(const DemoOptions& options, const std::vector<RunResult>& runs) {
+Status write_results(const DemoOptions& options, const std::vector<RunResult>& runs,
+                     const std::vector<BenchRow>& beside) {
   if (!options.json_file.empty()) {
-    FT_TRY(os::write_file_atomically(options.json_file, to_json(runs).dump(2) + "\n")
+    Json figures = to_json(runs);
+    if (!beside.empty()) figures["beside"] = to_json(beside)["rows"];
+    FT_TRY(os::write_file_atomically(options.json_file, figures.dump(2) + "\n")
                .within("write " + options.json_file));
   }
   if (!options.html_file.empty() && !runs.empty()) {
@@ -120,6 +123,7 @@ Status write_results(const DemoOptions& options, const std::vector<RunResult>& r
 
 struct Series {
   std::vector<RunResult> runs;
+  std::vector<BenchRow> beside;  // Empty: not asked for.
   Status status;  // Why it ended early.
 };
 
@@ -150,12 +154,22 @@ Series run_all(const DemoOptions& options, const std::string& guest, const std::
     if (result->good() && options.keep_logs.empty()) std::filesystem::remove_all(place);
     series.runs.push_back(std::move(*result));
   }
+  if (options.beside.empty()) return series;
+  const RunParts parts{options, interrupt, guest, folder, [&](const std::string& text) {
+                         if (options.verbose) print("  beside: " + text + "\n");
+                       }};
+  auto beside = run_beside(parts);
+  if (beside)
+    series.beside = std::move(*beside);
+  else
+    series.status = beside.error().within("measure beside " + options.beside);
   return series;
 }
 
 int conclude(const DemoOptions& options, const Series& series, const std::string& folder) {
   if (!series.runs.empty()) print(summary_text(series.runs));
-  const Status written = write_results(options, series.runs);
+  if (!series.beside.empty()) print(beside_text(series.beside));
+  const Status written = write_results(options, series.runs, series.beside);
   const bool good =
       series.status.ok() && std::all_of(series.runs.begin(), series.runs.end(),
                                         [](const RunResult& run) { return run.good(); });

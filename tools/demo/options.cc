@@ -40,6 +40,10 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
                  "(default: build one)");
   app.add_option("--strategy", options.strategy, "As for ftctl protect")
       ->check(CLI::IsMember({"checkpoint", "replay", "lockstep"}));
+  app.add_option("--beside", options.beside,
+                 "After the runs: what protection adds to the client's latency, with this strategy "
+                 "too")
+      ->check(CLI::IsMember({"checkpoint", "replay", "lockstep"}));
   app.add_option("--ftctl", options.ftctl, "The ftctl to use (default: this program)");
   app.add_option(
          "--through", options.through,
@@ -60,6 +64,11 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
   if (options.machine) options.guest.clear();
   if (options.through == "capi" && (options.machine || options.strategy != "checkpoint")) {
     std::fputs("ftctl demo: --through capi has QEMU guests and the strategy checkpoint only\n",
+               stderr);
+    return 2;
+  }
+  if (!options.beside.empty() && !options.machine) {
+    std::fputs("ftctl demo: --beside is for --guest machine: another guest has one strategy\n",
                stderr);
     return 2;
   }
