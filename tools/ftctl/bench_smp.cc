@@ -104,32 +104,58 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
+// Millions of instructions a second, of all harts together.
 void add(Samples& samples, const Run& run, const std::string& what) {
-  for (const auto& [name, phase] : run.phases()) {
-    samples[name + "/" + what].push_back(phase.seconds);
-    samples[name + "/bytes"].push_back(1000 * static_cast<double>(phase.log_bytes) /
-                                       static_cast<double>(phase.instructions));
-  }
+  for (const auto& [name, phase] : run.phases())
+    samples[name + "/" + what].push_back(static_cast<double>(phase.instructions) / phase.seconds /
+                                         1e6);
 }
 
-// Turn by turn, so that all see the same host.
-Result<Samples> measure(unsigned harts, int repeats) {
-  Samples turns, threads;
-  for (int i = 0; i < repeats; ++i) {
-    FT_ASSIGN(const auto in_turns, Run::make(Smp::turns, harts));
-    FT_ASSIGN(const auto at_once, Run::make(Smp::threads, harts));
-    FT_ASSIGN(const auto again, Run::make(Smp::threads, harts));
-    FT_TRY(in_turns->live());
-    FT_TRY(at_once->live());
-    FT_TRY(again->do_again(*at_once));
-    add(turns, *in_turns, "turns");
-    add(threads, *at_once, "threads");
-    for (const auto& [name, phase] : again->phases())
-      threads[name + "/again"].push_back(phase.seconds);
+void add_bytes(Samples& samples, const Run& run) {
+  for (const auto& [name, phase] : run.phases())
+    samples[name + "/bytes"].push_back(1000 * static_cast<double>(phase.log_bytes) /
+                                       static_cast<double>(phase.instructions));
+}
+
+// One after the other, so that all see the same host. What harts did, in turns or at once, is done
+// again to the same state.
+Status measure_once(unsigned harts, Samples& samples) {
+  FT_ASSIGN(const auto one, Run::make(Smp::turns, 1));
+  FT_TRY(one->live());
+  add(samples, *one, "one");
+  for (const Smp smp : {Smp::turns, Smp::threads}) {
+    const std::string name = smp == Smp::turns ? "turns" : "threads";
+    FT_ASSIGN(const auto live, Run::make(smp, harts));
+    FT_ASSIGN(const auto again, Run::make(smp, harts));
+    FT_TRY(live->live());
+    FT_TRY(again->do_again(*live).within(name));
+    add(samples, *live, name);
+    add(samples, *again, name + "-again");
+    if (smp == Smp::threads) add_bytes(samples, *live);
   }
-  for (auto& [name, values] : turns)
-    if (name.ends_with("/turns")) threads[name] = values;
-  return threads;
+  return {};
+}
+
+void print_row(unsigned harts, const char* memory, const Samples& samples, Json& rows) {
+  const auto of = [&](const char* what) {
+    return median(samples.at(std::string(memory) + "/" + what));
+  };
+  const double one = of("one");
+  fmt::print(
+      "{:<6} {:<13} {:>8.0f} {:>8.0f} {:>6.2f} {:>8.0f} {:>8.0f} {:>6.2f} {:>8.0f} {:>10.3f}\n",
+      harts, memory, one, of("turns"), one / of("turns"), of("turns-again"), of("threads"),
+      one / of("threads"), of("threads-again"), of("bytes"));
+  rows.push_back({{"harts", harts},
+                  {"memory", memory},
+                  {"one_hart_mips_p50", one},
+                  {"turns_mips_p50", of("turns")},
+                  {"turns_slowdown", one / of("turns")},
+                  {"turns_again_mips_p50", of("turns-again")},
+                  {"turns_log_bytes_per_1000", 0},
+                  {"threads_mips_p50", of("threads")},
+                  {"threads_slowdown", one / of("threads")},
+                  {"threads_again_mips_p50", of("threads-again")},
+                  {"threads_log_bytes_per_1000", of("bytes")}});
 }
 
 }  // namespace
@@ -139,30 +165,25 @@ Status bench_smp(const Arguments& arguments, Json& report) {
   const int repeats = arguments.epochs > 0 ? arguments.epochs : kRepeats;
   const unsigned cores = std::thread::hardware_concurrency();
   report = {{"repeats", repeats}, {"cores", cores}, {"rows", Json::array()}};
-  fmt::print("harts in turns, and at once on {} cores; medians of {}\n\n", cores, repeats);
-  fmt::print("{:<6} {:<14} {:>9} {:>11} {:>8} {:>9} {:>18}\n", "harts", "memory", "turns s",
-             "at once s", "factor", "again s", "log bytes/1000");
+  fmt::print(
+      "one hart, harts in turns, and harts at once on {} cores: million instructions a second of "
+      "all\nharts together, how much slower than one hart, and done again; medians of {}\n\n"
+      "{:<20} {:>8} {:>24} {:>24} {:>10}\n{:<6} {:<13} {:>8} {:>8} {:>6} {:>8} {:>8} {:>6} {:>8} "
+      "{:>10}\n",
+      cores, repeats, "", "one hart", "in turns", "at once", "at once", "harts", "memory", "Mi/s",
+      "Mi/s", "slower", "again", "Mi/s", "slower", "again", "log B/1000");
   for (const unsigned harts : {2u, 4u}) {
-    FT_ASSIGN(const Samples samples, measure(harts, repeats));
-    for (const char* name : {"disjoint", "read-shared", "write-shared"}) {
-      const auto of = [&](const char* what) {
-        return median(samples.at(std::string(name) + "/" + what));
-      };
-      const double factor = of("threads") / of("turns");
-      report["rows"].push_back({{"harts", harts},
-                                {"memory", name},
-                                {"turns_seconds_p50", of("turns")},
-                                {"threads_seconds_p50", of("threads")},
-                                {"again_seconds_p50", of("again")},
-                                {"factor", factor},
-                                {"log_bytes_per_1000", of("bytes")}});
-      fmt::print("{:<6} {:<14} {:>9.3f} {:>11.3f} {:>8.2f} {:>9.3f} {:>18.3f}\n", harts, name,
-                 of("turns"), of("threads"), factor, of("again"), of("bytes"));
-    }
+    Samples samples;
+    for (int i = 0; i < repeats; ++i) FT_TRY(measure_once(harts, samples));
+    for (const char* memory : {"disjoint", "read-shared", "write-shared"})
+      print_row(harts, memory, samples, report["rows"]);
   }
   fmt::print(
-      "\nfactor: at once against in turns; half is what two cores can do for two harts. Each run "
-      "was\ndone again from its log, to the same state.\n");
+      "\nIn turns there is nothing to log. 0 divergences: each of the {} executions was done "
+      "again, "
+      "to the\nsame state. Slower by less than 1 is faster: 0.5 is what two cores can do for two "
+      "harts.\n",
+      4 * repeats);
   return {};
 }
 
