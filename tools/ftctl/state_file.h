@@ -4,24 +4,18 @@
 // directory. Any thread; one ftctl a file.
 #pragma once
 
-#include <sys/types.h>
-
-#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "libft/types.h"
+#include "os/process.h"
 
 namespace libft::ftctl {
 
-// A process, told apart from a later one with the same number by the time at which it began.
-struct ProcessId {
-  pid_t pid = 0;
-  std::uint64_t start_ticks = 0;  // Field 22 of /proc/PID/stat.
-};
-ProcessId this_process();
-ProcessId process_of(pid_t pid);  // start_ticks 0: there is none.
-bool alive(const ProcessId& process);
+using os::alive;
+using os::process_of;
+using os::ProcessId;
+using os::this_process;
 
 // SIGKILL by a pidfd that was compared with the start time after it was opened, so that no other
 // process of the same number can be hit; then waits for the end. ok when it was gone already.
