@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "guest/xen/facts.h"
+#include "guest/xen/warm.h"
 #include "os/random.h"
 
 namespace libft::xen {
@@ -21,7 +22,7 @@ Result<std::unique_ptr<Shell>> build_throw_away(XenCalls& calls, Shape shape,
   shape.nodes.clear();
   shape.keyboard = false;
   FT_TRY(os::random_bytes(shape.uuid));
-  FT_ASSIGN(auto shell, Shell::build(calls, shape, {}, shape.name + "--ft-try"));
+  FT_ASSIGN(auto shell, Shell::build(calls, shape, {}, warm_name(shape.name) + "-try"));
   if (shape.device_model) FT_TRY(shell->start_model(models));
   return shell;
 }
@@ -39,7 +40,7 @@ Status run_copy(XenCalls& calls, Shape shape, const GuestInfo& standby, StillMom
   shape.vifs.clear();
   FT_TRY(os::random_bytes(shape.uuid));
   const auto runs = runs_of(standby);
-  FT_ASSIGN(const auto shell, Shell::build(calls, shape, runs, shape.name + "--ft-trial"));
+  FT_ASSIGN(const auto shell, Shell::build(calls, shape, runs, warm_name(shape.name) + "-trial"));
   FT_ASSIGN(const auto memory, DomainMemory::map(calls, shell->domain(), runs));
   if (shape.device_model) FT_TRY(shell->start_model(models));
   FT_ASSIGN(const auto bytes, moment.hold());

@@ -7,6 +7,7 @@
 
 #include "guest/xen/cpuid.h"
 #include "guest/xen/facts.h"
+#include "guest/xen/warm.h"
 
 namespace libft::xen {
 namespace {
@@ -37,6 +38,7 @@ Status Shell::make(std::span<const PageRun> runs) {
   config.misc = shape_.misc;
   config.vcpus = shape_.vcpus;
   FT_ASSIGN(domain_, calls_.create(config));
+  FT_TRY(mark_warm(calls_, domain_));
   FT_TRY(calls_.set_vcpus(domain_, shape_.vcpus));
   FT_TRY(calls_.set_max_memory(domain_, shape_.max_pages * (kPageBytes / 1024) + kSlackKib));
   FT_TRY(calls_.set_paging_pool(
@@ -113,6 +115,7 @@ Status Shell::run(const std::string& name) {
   FT_TRY(rename_domain(calls_, domain_, shape_, name));
   FT_TRY(begin());
   free_ = true;
+  (void)calls_.remove(warm_mark(domain_));  // Its name protects it already.
   if (model_) model_->keep();
   return {};
 }

@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "guest/xen/inspect.h"
+#include "guest/xen/warm.h"
 
 namespace libft::xen {
 namespace {
@@ -227,6 +228,7 @@ void forget_domain(XenCalls& calls, DomId domain, const Shape& shape) {
   (void)calls.remove(domain_path(domain));
   (void)calls.remove(libxl_path(domain));
   (void)calls.remove(vm_path(shape));
+  (void)calls.remove(warm_mark(domain));
 }
 
 }  // namespace libft::xen

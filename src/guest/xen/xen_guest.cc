@@ -19,6 +19,7 @@
 #include "guest/xen/shell.h"
 #include "guest/xen/state.h"
 #include "guest/xen/suspend.h"
+#include "guest/xen/warm.h"
 
 namespace libft::xen {
 namespace {
@@ -585,7 +586,9 @@ Result<std::unique_ptr<XenGuest>> XenGuest::build_standby(const GuestInfo& prima
                                parts.shape.xen, version.text));
   FT_TRY(check_room(*parts.calls, primary, parts.shape));
   const auto runs = runs_of(primary);
-  FT_ASSIGN(parts.shell, Shell::build(*parts.calls, parts.shape, runs, parts.shape.name + "--ft"));
+  FT_TRY(sweep_warm(*parts.calls, parts.shape, *parts.options.device_models));
+  FT_ASSIGN(parts.shell,
+            Shell::build(*parts.calls, parts.shape, runs, warm_name(parts.shape.name)));
   parts.domain = parts.shell->domain();
   if (parts.shape.device_model) {
     FT_TRY(parts.shell->start_model(*parts.options.device_models));

@@ -445,6 +445,40 @@ TEST_CASE("a standby that is given up takes its domain along") {
   CHECK(second->store.empty());
 }
 
+enum class Holder { killed, lives, killed_when_it_was_promoted };
+
+void check_sweep(Kind kind, Holder holder) {
+  const auto first = host_with(kind);
+  const auto second = std::make_shared<FakeHost>();
+  auto primary = XenGuest::attach(kName, first->options());
+  REQUIRE(primary);
+  auto earlier = XenGuest::build_standby((*primary)->info(), second->options());
+  REQUIRE(earlier);
+  std::set<DomId> left;
+  for (const auto& [id, domain] : second->domains) left.insert(id);
+  CHECK(left.size() == (kind == Kind::pvh ? 1 : 2));
+  for (const DomId id : left) {
+    const std::string number = std::to_string(id);
+    if (holder != Holder::lives) second->store["/libft-warm/" + number] = "2147483647 1";
+    if (holder == Holder::killed_when_it_was_promoted)
+      second->store["/local/domain/" + number + "/name"] = kName;
+  }
+  auto next = XenGuest::build_standby((*primary)->info(), second->options());
+  REQUIRE_MESSAGE(next, next.error().to_string());
+  const bool stays = holder != Holder::killed;
+  for (const DomId id : left) {
+    CHECK(second->domains.contains(id) == stays);
+    CHECK(second->models.contains(id) == (stays && kind == Kind::hvm));
+  }
+  CHECK(second->domains.contains((*next)->domain()));
+}
+
+TEST_CASE("the next standby takes away what one that was killed left, and nothing else") {
+  for (const Kind kind : {Kind::pvh, Kind::hvm})
+    for (const Holder holder : {Holder::killed, Holder::lives, Holder::killed_when_it_was_promoted})
+      check_sweep(kind, holder);
+}
+
 TEST_CASE("a state of another domain, or none, is refused before anything is touched") {
   const auto host = host_with_guest();
   auto primary = XenGuest::attach(kName, host->options());
