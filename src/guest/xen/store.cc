@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "guest/xen/inspect.h"
@@ -128,6 +129,16 @@ Status wait_for_backend(XenCalls& calls, const std::string& back) {
   return status;
 }
 
+// A domain that was migrated to this host by its owner has the UUID of the warm one here.
+bool others_have(XenCalls& calls, const std::string& vm) {
+  const auto ids = calls.list("/local/domain");
+  if (!ids) return true;
+  return std::any_of(ids->begin(), ids->end(), [&](const std::string& id) {
+    const auto theirs = calls.read("/local/domain/" + id + "/vm");
+    return !theirs || *theirs == vm;
+  });
+}
+
 }  // namespace
 
 Status describe_domain(XenCalls& calls, DomId domain, const Shape& shape, const std::string& name) {
@@ -221,13 +232,14 @@ std::string interface_of(DomId domain, const Vif& vif) {
 }
 
 void forget_domain(XenCalls& calls, DomId domain, const Shape& shape) {
+  const auto vm = calls.read(domain_path(domain, "vm"));
   for (const Vif& vif : shape.vifs) (void)calls.remove(back_path(domain, vif));
   for (const char* kind : {"vif", "vkbd"})
     (void)calls.remove(fmt::format("/local/domain/0/backend/{}/{}", kind, domain));
   (void)calls.remove(model_path(domain));
   (void)calls.remove(domain_path(domain));
   (void)calls.remove(libxl_path(domain));
-  (void)calls.remove(vm_path(shape));
+  if (vm && *vm && !others_have(calls, **vm)) (void)calls.remove(**vm);
   (void)calls.remove(warm_mark(domain));
 }
 

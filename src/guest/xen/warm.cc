@@ -31,10 +31,9 @@ Status take_away(XenCalls& calls, DomId domain, const Shape& shape, DeviceModels
     auto found = models.find(domain, std::atoi(pid->c_str()));
     if (found) found->model->end();
   }
-  FT_ASSIGN(const auto vm, calls.read(domain_path(domain, "vm")));  // Of a copy: of its own.
   FT_TRY(calls.destroy(domain));
   forget_domain(calls, domain, shape);
-  return vm ? calls.remove(*vm) : Status();
+  return {};
 }
 
 }  // namespace

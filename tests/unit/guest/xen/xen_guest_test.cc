@@ -445,6 +445,23 @@ TEST_CASE("a standby that is given up takes its domain along") {
   CHECK(second->store.empty());
 }
 
+TEST_CASE("a standby that goes leaves in xenstore what another domain of its UUID has there") {
+  const auto first = host_with_guest();
+  const auto second = std::make_shared<FakeHost>();
+  auto primary = XenGuest::attach(kName, first->options());
+  REQUIRE(primary);
+  auto standby = XenGuest::build_standby((*primary)->info(), second->options());
+  REQUIRE(standby);
+  const std::string vm =
+      second->store["/local/domain/" + std::to_string((*standby)->domain()) + "/vm"];
+  bool migrated_here = false;
+  SUBCASE("alone") {}
+  SUBCASE("its owner migrated the guest here") { migrated_here = true; }
+  if (migrated_here) second->store["/local/domain/77/vm"] = vm;
+  standby->reset();
+  CHECK(second->store.contains(vm + "/uuid") == migrated_here);
+}
+
 enum class Holder { killed, lives, killed_when_it_was_promoted };
 
 void check_sweep(Kind kind, Holder holder) {
