@@ -108,6 +108,11 @@ struct SessionParts {
   // this connection takes. `port` is the primary's.
   std::function<Result<std::unique_ptr<Detector>>(std::uint64_t token, std::uint16_t port)>
       dial_heartbeats;
+  // backup of a guest that is executed here too: looks at the copy, which stands still at an epoch's
+  // end, and says what is wrong with it. The primary's output up to there waits until it passed; if
+  // it fails, the guest ends, and none of that output leaves. None: nobody looks. Called on the
+  // follower's thread; may block.
+  std::function<Status(const Guest& copy)> check{};
   // primary (now or later): heartbeats from a backup that will send this token.
   std::function<Result<std::unique_ptr<Detector>>(std::uint64_t token)> expect_heartbeats;
   std::uint16_t heartbeat_port = 0;  // What a primary tells its backup; 0: no heartbeats.

@@ -412,6 +412,7 @@ void BackupRunner::promote(const core::Promote& order) {
     context_.tell(LogLevel::error, "promotion_failed",
                   status.within("load the guest's state").to_string(), {});
     context_.statistics.update([&](SessionStatus& s) { s.role = Role::failed; });
+    send(wire::Bye{"it owns the guest, and cannot run it: " + status.message()}, {});
     return;
   }
   detector_.reset();

@@ -72,6 +72,8 @@ class BackupRunner {
   void acknowledge_executed();
   void stop_following();
   void on_apart(const Status& status);
+  void on_check_failed(const Status& status);
+  bool acknowledges_executed() const;
   std::unique_ptr<replay::Landmark> set_landmark();
   void examine();
   void check();

@@ -24,7 +24,7 @@ void BackupRunner::on_log(const wire::Frame& frame) {
   if (!whole) return on_corrupt(whole.error());
   if (!*whole) return;
   const wire::LogMark mark = (**whole).mark;
-  if (strategy_ == Strategy::lockstep) {
+  if (acknowledges_executed()) {
     executing_.push_back({(**whole).id, mark.guest_ended, mark.guest_paused});
     return follow_->take(std::move(**whole));
   }
@@ -34,6 +34,10 @@ void BackupRunner::on_log(const wire::Frame& frame) {
   announce();
 }
 
+bool BackupRunner::acknowledges_executed() const {
+  return strategy_ == Strategy::lockstep || context_.parts.check;
+}
+
 // The checkpoint is applied: here the follower begins.
 void BackupRunner::begin_to_follow(EpochId base) {
   stop_following();
@@ -41,8 +45,11 @@ void BackupRunner::begin_to_follow(EpochId base) {
   const auto at = status ? replica_.exact->position() : failure(status);
   if (!at) return start_over(at.error().within("begin to follow").to_string());
   logs_.begin(base, *at);
+  FollowThread::Check check;
+  if (context_.parts.check)
+    check = [this, copy = replica_.guest.get()] { return context_.parts.check(*copy); };
   follow_ = std::make_unique<FollowThread>(
-      *replica_.exact, [this] { return set_landmark(); },
+      *replica_.exact, [this] { return set_landmark(); }, std::move(check),
       FollowThread::Sinks{
           .followed = own_posting_.later<EpochId>([this](EpochId id) { on_followed(id); }),
           .failed = own_posting_.later<Status>([this](const Status& s) { on_apart(s); })});
@@ -99,11 +106,24 @@ void BackupRunner::stop_following() {
 // What this replica executed is not what the primary executed: it is no replica any more.
 void BackupRunner::on_apart(const Status& status) {
   if (core_.state() == core::BackupState::promoted) return;
+  if (status.code() == Code::refused) return on_check_failed(status);
   context_.tell(LogLevel::error, "diverged", status.to_string(), {});
   send(wire::Bye{"the backup's execution differs from the primary's: " + status.message()},
        core_.generation());
   examine();
   start_over(status.message());
+}
+
+// Whoever owns the guest decides what of it is seen. So this replica becomes the owner, and then
+// does not let the guest run: promote() fails with what the check said.
+void BackupRunner::on_check_failed(const Status& status) {
+  context_.tell(LogLevel::error, "check_failed",
+                status.message() +
+                    "; the guest is ended, and what it said since the last check that "
+                    "passed is not let out; remedy: start it anew from what is known "
+                    "to be good",
+                {});
+  perform(core_.fail_over(context_.now()));
 }
 
 void BackupRunner::examine() {

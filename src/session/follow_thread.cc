@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "session/follow_thread.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "os/thread.h"
@@ -13,8 +15,12 @@ constexpr std::size_t kBytesMax = 64u << 20;
 
 }  // namespace
 
-FollowThread::FollowThread(DeterministicGuest& guest, SetLandmark set_landmark, Sinks sinks)
-    : set_landmark_(std::move(set_landmark)), follower_(guest), sinks_(std::move(sinks)) {
+FollowThread::FollowThread(DeterministicGuest& guest, SetLandmark set_landmark, Check check,
+                           Sinks sinks)
+    : set_landmark_(std::move(set_landmark)),
+      check_(std::move(check)),
+      follower_(guest),
+      sinks_(std::move(sinks)) {
   thread_ = os::start_thread("ft-follow", [this] { run(); });
 }
 
@@ -61,13 +67,30 @@ Status FollowThread::follow(wire::LogEpoch epoch) {
   const EpochId id = epoch.id;
   const Status followed = follower_.follow(epoch);
   if (followed) {
-    sinks_.followed(id);
+    unchecked_.push_back(id);
+    if (!check_) tell(followed);  // Before the landmark moves, which takes a while.
     if (landmark_ && !landmark_->passed(std::move(epoch))) landmark_.reset();
   } else if (followed.code() != Code::cancelled) {
     if (landmark_ && !landmark_->came_apart(std::move(epoch))) landmark_.reset();
-    sinks_.failed(followed);
   }
   return followed;
+}
+
+Status FollowThread::check() {
+  if (!check_) return {};
+  const Status found = check_();
+  if (found) return {};
+  return Status(Code::refused,
+                fmt::format("epoch {}: {}", to_string(unchecked_.back()), found.to_string()));
+}
+
+void FollowThread::tell(const Status& outcome) {
+  if (outcome) {
+    for (const EpochId& id : unchecked_) sinks_.followed(id);
+    unchecked_.clear();
+  } else if (outcome.code() != Code::cancelled) {
+    sinks_.failed(outcome);
+  }
 }
 
 void FollowThread::run() {
@@ -79,10 +102,14 @@ void FollowThread::run() {
     wire::LogEpoch epoch = std::move(waiting_.front());
     waiting_.pop_front();
     waiting_bytes_ -= epoch.coded.size();
+    const bool last = waiting_.empty();
     lock.unlock();
-    const Status followed = follow(std::move(epoch));
+    Status outcome = follow(std::move(epoch));
+    // One check for all that came while the one before it took place.
+    if (outcome && last) outcome = check();
+    if (!outcome || last) tell(outcome);
     lock.lock();
-    outcome_ = followed;
+    outcome_ = outcome;
   }
   finished_ = true;
   changed_.notify_all();

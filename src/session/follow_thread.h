@@ -8,6 +8,7 @@
 #include <functional>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "strategy/replay/follower.h"
 #include "strategy/replay/landmark.h"
@@ -17,14 +18,17 @@ namespace libft::session {
 class FollowThread {
  public:
   struct Sinks {                            // Called from its thread; they return quickly.
-    std::function<void(EpochId)> followed;  // Executed up to here.
+    std::function<void(EpochId)> followed;  // Executed up to here, and checked.
     std::function<void(Status)> failed;     // Once; nothing is executed after it.
   };
 
   // Called on its thread before anything is executed; nothing: none is wanted.
   using SetLandmark = std::function<std::unique_ptr<replay::Landmark>()>;
+  // Looks at the guest when all that came was executed. Its failure is one of the execution,
+  // Code::refused. None: nobody looks.
+  using Check = std::function<Status()>;
   // `guest` is loaded with the checkpoint that the logs go on from; there stands the landmark.
-  FollowThread(DeterministicGuest& guest, SetLandmark set_landmark, Sinks sinks);
+  FollowThread(DeterministicGuest& guest, SetLandmark set_landmark, Check check, Sinks sinks);
   ~FollowThread();  // What was not executed is given up.
 
   void take(wire::LogEpoch epoch);
@@ -40,8 +44,12 @@ class FollowThread {
  private:
   void run();
   Status follow(wire::LogEpoch epoch);
+  Status check();
+  void tell(const Status& outcome);
 
   SetLandmark set_landmark_;
+  Check check_;
+  std::vector<EpochId> unchecked_;              // Its thread's.
   std::unique_ptr<replay::Landmark> landmark_;  // Its thread's until it has failed or finished.
   replay::Follower follower_;
   Sinks sinks_;

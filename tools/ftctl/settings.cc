@@ -40,6 +40,9 @@ const Key kKeys[] = {
     {"manual-failover", &S::manual_failover, "Take over only when somebody says `ftctl failover`"},
     {"strategy", &S::strategy,
      "How the backup is kept equal: checkpoint; machine: guests also replay, lockstep"},
+    {"check", &S::check,
+     "standby of a guest that is executed here too: a program that looks at the copy; output waits "
+     "until it says that all is well, and if it does not the guest ends"},
     {"disk", &S::disk,
      "standby, machine: guests: this host's file for the guest's writable disk; the primary's "
      "contents replace what is in it (default: the name that the primary's has)"},

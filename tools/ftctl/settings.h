@@ -30,6 +30,7 @@ struct Settings {
   std::string fence;
   std::string key_file;
   std::string strategy = "checkpoint";
+  std::string check;      // machine: a program that looks at a standby's copy; empty: nobody does.
   std::string disk;       // machine: this host's copy of a writable disk; empty: the primary's name.
   std::string state_dir;  // Empty: default_state_dir().
   std::string control;    // Empty: one in the state directory.

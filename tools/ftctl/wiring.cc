@@ -17,6 +17,7 @@
 #include "failover/open_arbiter.h"
 #include "guest/qemu/arguments.h"
 #include "guest/qemu/tracker.h"
+#include "host/command_check.h"
 #include "os/mmap_arena.h"
 #include "os/real_clock.h"
 #include "os/socket.h"
@@ -259,6 +260,9 @@ Status RealHost::wire_backup(SessionParts& parts, const Settings& settings, cons
   parts.make_standby = [this, settings, guest](const GuestInfo& primary) {
     return open_standby(settings, guest, primary);
   };
+  if (!settings.check.empty()) {
+    FT_ASSIGN(parts.check, host::CommandCheck::make(settings.check, guest));
+  }
   return {};
 }
 

@@ -130,6 +130,7 @@ struct Host {
   std::function<void()> in_the_pause;                 // Set before the session is made; likewise:
   std::function<Replica(bool standby)> make_replica;  // Instead of a guest in memory.
   std::function<std::unique_ptr<Arbiter>(std::unique_ptr<Arbiter>)> wrap_arbiter;
+  std::function<Status(const Guest&)> check;
   SessionOptions options;
   std::atomic<int> other_ways{0};
   std::unique_ptr<Session> session;
@@ -192,6 +193,7 @@ struct Host {
                   heartbeats->expect(*GuestId::from_name("db"), token, {}));
             },
         .heartbeat_port = heartbeats->port()};
+    parts.check = check;
     return parts;
   }
 

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <map>
 
 #include "guest/machine/machine_guest.h"
@@ -85,9 +86,9 @@ struct MachineHost : Host {
     return "(no answer)";
   }
   // Whether the guest says that, without being asked again.
-  bool listen_for(const std::string& wanted) {
+  bool listen_for(const std::string& wanted, int patience_ms = 5000) {
     pollfd ready{outside.get(), POLLIN, 0};
-    while (::poll(&ready, 1, 5000) == 1) {
+    while (::poll(&ready, 1, patience_ms) == 1) {
       std::array<std::byte, 2048> bytes;
       const ssize_t got = ::recv(outside.get(), bytes.data(), bytes.size(), 0);
       if (got > 0 && kv_answer(std::span(bytes).first(static_cast<std::size_t>(got))) == wanted)
@@ -281,6 +282,74 @@ TEST_CASE("a request that comes to the old primary while the new one claims is a
   const auto once = kv_request("G key3");
   CHECK(::send(a.outside.get(), once.data(), once.size(), 0) > 0);
   CHECK(b.listen_for("v3"));
+  std::filesystem::remove_all(folder);
+}
+
+namespace {
+
+bool has(const Guest& guest, std::string_view text) {
+  const auto memory = guest.info().memory[0].bytes;
+  return std::string_view(reinterpret_cast<const char*>(memory.data()), memory.size()).find(text) !=
+         std::string_view::npos;
+}
+
+}  // namespace
+
+TEST_CASE("output waits until a check of the copy passes") {
+  const auto folder = temporary_folder();
+  MachineHost a("a", folder, Strategy::replay), b("b", folder, Strategy::replay);
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool looks = false, may_pass = true;
+  b.check = [&](const Guest& copy) {
+    std::unique_lock lock(mutex);
+    looks = !may_pass && has(copy, "G precious");
+    changed.notify_all();
+    changed.wait(lock, [&] { return may_pass; });
+    return Status();
+  };
+  a.protect();
+  b.stand_by(a.address);
+  REQUIRE(a.reaches("protecting"));
+  REQUIRE(b.reaches("in_sync"));
+  CHECK(a.ask("S precious stone") == "OK");
+  {
+    const std::scoped_lock lock(mutex);
+    may_pass = false;
+  }
+  const auto once = kv_request("G precious");
+  CHECK(::send(a.outside.get(), once.data(), once.size(), 0) > 0);
+  {
+    std::unique_lock lock(mutex);
+    CHECK(changed.wait_for(lock, std::chrono::seconds(20), [&] { return looks; }));
+  }
+  CHECK_FALSE(a.listen_for("stone", 200));
+  {
+    const std::scoped_lock lock(mutex);
+    may_pass = true;
+  }
+  changed.notify_all();
+  CHECK(a.listen_for("stone"));
+  std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("a check that fails ends the guest, and nobody hears what it said") {
+  const auto folder = temporary_folder();
+  MachineHost a("a", folder, Strategy::replay), b("b", folder, Strategy::replay);
+  b.check = [](const Guest& copy) {
+    return has(copy, "G evil") ? Status(Code::refused, "something evil is in its memory") : Status();
+  };
+  a.protect();
+  b.stand_by(a.address);
+  REQUIRE(a.reaches("protecting"));
+  REQUIRE(b.reaches("in_sync"));
+  set_all(a, 0, 10);
+  const auto once = kv_request("G evil");
+  CHECK(::send(a.outside.get(), once.data(), once.size(), 0) > 0);
+  CHECK(b.hears("check_failed").find("something evil is in its memory") != std::string::npos);
+  REQUIRE(b.eventually([](const SessionStatus& s) { return s.role == Role::failed; }));
+  REQUIRE(a.eventually([](const SessionStatus& s) { return s.role == Role::fenced; }));
+  CHECK_FALSE(a.listen_for("-", 200));
   std::filesystem::remove_all(folder);
 }
 
