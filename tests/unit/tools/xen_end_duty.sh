@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # xen_end_duty.sh DUTY: ends of a domain of every kind, with an `xl` that prints what 4.17 prints and
-# notes what it is asked to do. tests/lab/xen/life_test.cc has the real one.
+# notes what it is asked to do.
 duty=$1
 folder=$(mktemp -d) || exit 1
 trap 'rm -rf "$folder"' EXIT
@@ -21,6 +21,7 @@ case \$1 in
     ;;
   create) echo "create \$(cat "\$2")" >> "$folder/done" ;;
   destroy) rm -f "$folder/reason"; echo "\$*" >> "$folder/done" ;;
+  dump-core) echo "dump-core \$2" >> "$folder/done" ;;
   *) echo "\$*" >> "$folder/done" ;;
 esac
 SH
@@ -34,32 +35,42 @@ echo \$((left - 1)) > "$folder/marked"
 SH
 chmod +x "$folder/bin/"*
 
-config=$folder/xl/userdata-d.7.$uuid.xl
+store=$folder/xl/userdata-d.7.$uuid.libxl-json
+mkdir -p "$folder/etc/auto" "$folder/libvirt"
 echo -1 > "$folder/marked"
-ends() { # REASON CONFIGURATION EXPECTED
+ends() { # REASON WHAT_LIBXL_KEEPS EXPECTED
   echo - > "$folder/reason"  # It runs when the duty begins.
   echo "$1" > "$folder/next"
   : > "$folder/done"
-  rm -f "$config"
-  [ -z "$2" ] || printf '%b' "$2" > "$config"
-  PATH="$folder/bin:$PATH" "$duty" 7 "$folder/xl" 2> "$folder/said"
+  rm -f "$store"
+  [ -z "$2" ] || printf '{\n    "c_info": {\n        "name": "web"\n    },\n%b}\n' "$2" > "$store"
+  PATH="$folder/bin:$PATH" "$duty" 7 "$folder/xl" "$folder/etc" "$folder/libvirt" 2> "$folder/said"
   [ "$(xargs < "$folder/done")" = "$3" ] || fail "$1 of $2: not \"$3\""
 }
 
-ends 0 'name = "web"' 'destroy 7'
-ends 1 'name = "web"' 'destroy 7 create name = web'
-ends 3 'name = "web"' 'destroy 7'
-ends 1 'on_reboot = "destroy"\n' 'destroy 7'
-ends 3 "  on_crash='restart'\n" 'destroy 7 create on_crash=restart'
-ends 4 'on_watchdog="preserve"\n' ''
-# Promoted on this host: nothing says how to build it again.
-ends 1 '' 'destroy 7'
-grep -q 'web is not started again: no configuration' "$folder/said" || fail "no word about the missing one"
+# What xl 4.17 has libxl keep of a configuration that says nothing of these.
+default='    "on_reboot": "restart",\n    "on_soft_reset": "soft_reset"\n'
+ends 0 "$default" 'destroy 7'
+ends 3 "$default" 'destroy 7'
+# Nothing says how to build it again.
+ends 1 "$default" 'destroy 7'
+grep -q 'web is not started again: no file' "$folder/said" || fail "no word about the missing one"
+echo "name = 'other' # web" > "$folder/etc/auto/first.cfg"
+echo 'name = "web" # one' > "$folder/etc/web-1.cfg"
+ends 1 "$default" 'destroy 7 create name = web # one'
+# "destroy" is left out by libxl.
+ends 1 '    "on_soft_reset": "soft_reset"\n' 'destroy 7'
+ends 3 '    "on_crash": "restart"\n' 'destroy 7 create name = web # one'
+ends 4 '    "on_watchdog": "preserve"\n' ''
+ends 3 '    "on_crash": "coredump_destroy"\n' 'dump-core 7 destroy 7'
+# Promoted on this host.
+ends 0 '' 'destroy 7'
+ends 1 '' 'destroy 7 create name = web # one'
 # Taken up again: another duty will begin when that libft lets go.
 echo 1 > "$folder/marked"
-ends 0 'name = "web"' ''
+ends 0 "$default" ''
 echo -1 > "$folder/marked"
-# Another toolstack's, which has a process of its own.
-: > "$folder/xl/userdata-d.7.$uuid.libxl-json"
-ends 0 '' ''
+# libvirt's, which has a process of its own.
+: > "$folder/libvirt/web.xml"
+ends 0 "$default" ''
 exit 0
