@@ -23,6 +23,8 @@ constexpr std::uint64_t input_copies = 1u << 2;  // Incoming frames are forwarde
 // Epochs may be logs of inputs, which the backup executes as they come.
 constexpr std::uint64_t logs = 1u << 3;
 constexpr std::uint64_t executed = 1u << 4;  // A log is acknowledged when it was executed.
+// Checkpoints travel beside the logs; what they cover need not be executed.
+constexpr std::uint64_t rebases = 1u << 5;
 }  // namespace feature
 
 struct RegionShape {  // A GuestInfo::memory entry without its bytes.

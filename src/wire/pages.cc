@@ -8,10 +8,10 @@
 namespace libft::wire {
 namespace {
 
-constexpr RecordType kPages = 0x8042, kPlan = 0x8043,
-                     kState = 0x8044, kTotals = 0x8045, kProbe = 0x8046, kInput = 0x8050;
+constexpr RecordType kPages = 0x8042, kPlan = 0x8043, kState = 0x8044, kTotals = 0x8045,
+                     kProbe = 0x8046, kInput = 0x8050;
 constexpr unsigned kCodingShift = 56;
-constexpr std::uint8_t kFirst = 1, kEnded = 2, kPaused = 4;
+constexpr std::uint8_t kFirst = 1, kEnded = 2, kPaused = 4, kRebase = 8;
 
 }  // namespace
 
@@ -74,7 +74,7 @@ Result<PageEntry> next_entry(std::span<const std::byte>& entries) {
 
 std::uint8_t EpochBegin::flags() const {
   return std::uint8_t((first ? kFirst : 0) | (guest_ended ? kEnded : 0) |
-                      (guest_paused ? kPaused : 0));
+                      (guest_paused ? kPaused : 0) | (rebase ? kRebase : 0));
 }
 
 void append_epoch_begin(std::vector<std::byte>& to, FrameHeader header, const EpochBegin& begin) {
@@ -108,11 +108,14 @@ Result<EpochBegin> decode_epoch_begin(const Frame& frame) {
     return failure(wrong(kPlan, "unknown coding of the device state"));
   if (begin.state_coding == Coding::raw && begin.state_coded_bytes != begin.state_bytes)
     return failure(wrong(kPlan, "a raw device state that is not as long as itself"));
-  if ((flags & ~(kFirst | kEnded | kPaused)) != 0 || zero != 0)
+  if ((flags & ~(kFirst | kEnded | kPaused | kRebase)) != 0 || zero != 0)
     return failure(wrong(kPlan, "unknown flags"));
   begin.first = flags & kFirst;
   begin.guest_ended = flags & kEnded;
   begin.guest_paused = flags & kPaused;
+  begin.rebase = flags & kRebase;
+  if (begin.first && begin.rebase)
+    return failure(wrong(kPlan, "the first image cannot replace another"));
   FT_TRY(records.all_understood());
   return begin;
 }

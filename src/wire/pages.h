@@ -72,6 +72,8 @@ struct EpochBegin {
   std::uint64_t state_coded_bytes = 0;
   Coding state_coding = Coding::raw;
   bool first = false, guest_ended = false, guest_paused = false;
+  // The image only: the epoch itself travels as a log, and is acknowledged as such.
+  bool rebase = false;
   std::uint8_t flags() const;
   bool operator==(const EpochBegin&) const = default;
 };

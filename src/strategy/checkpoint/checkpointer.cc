@@ -23,7 +23,7 @@ struct Slot {
   bool taken = false;
 
   void empty() {  // Keeps the memory: the next pause is not to wait for any.
-    epoch.first = epoch.guest_ended = epoch.guest_paused = false;
+    epoch.first = epoch.guest_ended = epoch.guest_paused = epoch.rebase = false;
     epoch.pages.clear();
     epoch.raw.clear();
     epoch.state.clear();
@@ -102,6 +102,7 @@ Status Checkpointer::Impl::run(const CaptureOrder& order, Slot& slot) {
   epoch.first = order.begin_hold;
   epoch.guest_ended = order.guest_ended;
   epoch.guest_paused = order.guest_paused;
+  epoch.rebase = order.rebase;
   epoch.paused_at = mark = clock.now();
   FT_TRY(guest.pause().within("pause"));
   epoch.times.pause = lap();

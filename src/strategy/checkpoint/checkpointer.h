@@ -19,7 +19,8 @@ struct CaptureOrder {
   bool begin_hold = false;   // The gate begins to hold at this pause.
   bool stay_paused = false;  // Leave the guest paused: for a switch-over, or because it ended.
   bool guest_ended = false;
-  bool guest_paused = false; // Its owner paused it: the backup is to know.
+  bool guest_paused = false;  // Its owner paused it: the backup is to know.
+  bool rebase = false;        // For the image alone: the epoch travels as a log.
 };
 
 class Checkpointer {

@@ -327,7 +327,7 @@ Result<std::optional<CompleteEpoch>> EpochAssembler::Impl::on_end(const wire::Fr
   if (checksum.end(state_next) != end.checksum)
     return failure(corrupt("the checksum of the whole epoch does not match"));
   phase = Phase::idle;
-  complete = CompleteEpoch{id, plan.first, plan.guest_ended, plan.guest_paused};
+  complete = CompleteEpoch{id, plan.first, plan.guest_ended, plan.guest_paused, plan.rebase};
   return complete;
 }
 

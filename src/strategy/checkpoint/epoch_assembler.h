@@ -20,6 +20,7 @@ namespace libft::checkpoint {
 struct CompleteEpoch {
   EpochId id;
   bool first = false, guest_ended = false, guest_paused = false;
+  bool rebase = false;  // For the image alone: the epoch came, or comes, as a log.
 };
 
 class EpochAssembler {

@@ -260,12 +260,14 @@ TEST_CASE("the flags of an epoch and the rise of the generation travel") {
   Captured captured(pair.primary.memory, id_of(3, 2), {5}, pair.primary.state);
   captured.epoch.guest_ended = true;
   captured.epoch.guest_paused = true;
+  captured.epoch.rebase = true;
   REQUIRE(pair.primary.encoder.encode(captured.epoch, pair.primary.wire.sink()));
   pair.deliver();
   CHECK(pair.backup.newest.id == id_of(3, 2));
   CHECK(!pair.backup.newest.first);
   CHECK(pair.backup.newest.guest_ended);
   CHECK(pair.backup.newest.guest_paused);
+  CHECK(pair.backup.newest.rebase);
   EpochId wrong;
   SUBCASE("but the generation does not fall") { wrong = id_of(2, 3); }
   SUBCASE("but the epoch rises") { wrong = id_of(3, 2); }

@@ -6,6 +6,7 @@
 #include "strategy/replay/difference.h"
 #include "strategy/replay/follower.h"
 #include "strategy/replay/log_assembler.h"
+#include "strategy/replay/log_shelf.h"
 #include "strategy/replay/pace.h"
 #include "strategy/replay/recorder.h"
 #include "unit/strategy/exact_guest.h"
@@ -223,6 +224,28 @@ TEST_CASE("logs travel whole, in order, or not at all") {
   const auto next = feed(assembler, frames_of(three)[0]);
   REQUIRE(next);
   CHECK(**next == three);
+}
+
+TEST_CASE("a shelf has what leads from the image to the newest epoch, and no more") {
+  Pair pair;
+  LogShelf shelf(epoch(1));
+  CHECK(shelf.covers(epoch(1)).code() == Code::corrupt);  // It is the image already.
+  for (std::uint64_t number = 2; number <= 6; ++number) {
+    pair.primary.live(Position{1000 + number * 100});
+    CHECK(shelf.keep(pair.cut(number)).ok());
+  }
+  CHECK(shelf.covers(epoch(7)).code() == Code::corrupt);                   // Its log is not here.
+  CHECK(shelf.covers({Generation{2}, Epoch{4}}).code() == Code::corrupt);  // Another's.
+  REQUIRE(shelf.covers(epoch(4)).ok());
+  shelf.rebase(epoch(4));
+  CHECK(shelf.image() == epoch(4));
+  CHECK(shelf.covers(epoch(3)).code() == Code::corrupt);  // Older than the image.
+  const auto logs = shelf.take();
+  REQUIRE(logs.size() == 2);
+  CHECK(logs[0].id == epoch(5));
+  CHECK(logs[0].base == epoch(4));
+  CHECK(logs[1].id == epoch(6));
+  CHECK(shelf.take().empty());
 }
 
 TEST_CASE("a log that contradicts itself is corrupt") {

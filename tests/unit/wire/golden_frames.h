@@ -147,4 +147,24 @@ inline Bytes golden_log_bytes() {
   return all;
 }
 
+// What the feature `rebases` adds.
+inline Bytes golden_rebase_bytes() {
+  using namespace wire;
+  auto welcome = std::get<Welcome>(golden_messages()[1]);
+  welcome.features = feature::logs | feature::rebases;
+  Bytes all = encode(welcome, golden_guest(), Generation{7});
+  FrameHeader header;
+  header.guest = golden_guest().bytes();
+  header.id = {Generation{7}, Epoch{45}};
+  append_epoch_begin(all, header,
+                     {.base = {Generation{6}, Epoch{40}},
+                      .pages = 4,
+                      .state_bytes = 30,
+                      .state_coded_bytes = 20,
+                      .state_coding = Coding::delta,
+                      .guest_paused = true,
+                      .rebase = true});
+  return all;
+}
+
 }  // namespace libft::test

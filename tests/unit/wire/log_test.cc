@@ -80,6 +80,37 @@ TEST_CASE("the golden file of logs is what is written, byte for byte, and is rea
   CHECK(log->checksum == log_checksum(golden_log()));
 }
 
+TEST_CASE("the golden file of rebases is what is written, byte for byte, and is read") {
+  std::ifstream file(LIBFT_GOLDEN_REBASES_FILE, std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  const auto bytes = base::bytes_of(text);
+  const Bytes golden(bytes.begin(), bytes.end());
+  REQUIRE(golden == golden_rebase_bytes());
+
+  const auto frames = cut(golden);
+  REQUIRE(frames.size() == 2);
+  const auto welcome = decode(frames[0].frame());
+  REQUIRE(welcome);
+  CHECK(std::get<Welcome>(*welcome).features == (feature::logs | feature::rebases));
+  const auto begin = decode_epoch_begin(frames[1].frame());
+  REQUIRE(begin);
+  CHECK(begin->rebase);
+  CHECK(begin->guest_paused);
+  CHECK_FALSE(begin->first);
+  CHECK(begin->base == EpochId{Generation{6}, Epoch{40}});
+}
+
+TEST_CASE("a first image that is to take another's place is refused") {
+  Bytes bytes;
+  FrameHeader header;
+  header.guest = golden_guest().bytes();
+  header.id = {Generation{1}, Epoch{2}};
+  append_epoch_begin(bytes, header, {.first = true, .rebase = true});
+  const auto begin = decode_epoch_begin(cut(bytes)[0].frame());
+  REQUIRE_FALSE(begin);
+  CHECK(begin.error().code() == Code::corrupt);
+}
+
 TEST_CASE("a log without inputs is one small frame, and a long one is several") {
   LogEpoch empty;
   empty.id = {Generation{1}, Epoch{2}};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Writes the golden files of the current version to the paths given, the frames of logs to the
-// second: for a new version only.
+// Writes the golden files of the current version to the paths given, those of features to
+// the second and third: for a new version only.
 #include <cstdio>
 
 #include "unit/wire/golden_frames.h"
@@ -17,8 +17,9 @@ bool write(const char* path, const libft::test::Bytes& bytes) {
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count != 3) return 2;
+  if (count != 4) return 2;
   const bool written = write(arguments[1], libft::test::golden_bytes()) &&
-                       write(arguments[2], libft::test::golden_log_bytes());
+                       write(arguments[2], libft::test::golden_log_bytes()) &&
+                       write(arguments[3], libft::test::golden_rebase_bytes());
   return written ? 0 : 1;
 }
