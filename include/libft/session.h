@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A Session protects one guest: it wires a guest, a gate, an arbiter and connections to the
-// checkpoint strategy, and lives through every role that a replica can have: backup, primary, alone,
-// fenced. Start here. A session owns one thread (and its adapters theirs); every call below may come
-// from any thread. Events are delivered by process(), on the caller's thread.
+// checkpoint strategy, and lives through every role that a replica can have: backup, primary,
+// alone, fenced. Start here. A session owns one thread (and its adapters theirs); every call below
+// may come from any thread. Events are delivered by process(), on the caller's thread.
 //
 //   primary:  Session::protect(parts, options)   offer() it each connection that a backup makes
 //   backup:   Session::stand_by(parts, options)  dials the primary; after a take-over it *is* one
@@ -36,6 +36,9 @@ enum class Strategy {
   checkpoint,  // Any guest: what it changed is copied, epoch by epoch.
   replay,      // A DeterministicGuest: its inputs are logged, and the backup executes them.
   lockstep,    // The same, and output leaves only when both executions have produced it.
+  // A DeterministicGuest: its inputs are logged, and now and then a checkpoint makes the older log
+  // needless. The backup executes what is left when it takes over, and nothing before.
+  hybrid,
 };
 std::string_view to_string(Strategy strategy);
 Result<Strategy> strategy_from(std::string_view name);
@@ -43,35 +46,40 @@ Result<Strategy> strategy_from(std::string_view name);
 struct SessionOptions {
   Strategy strategy = Strategy::checkpoint;  // A backup learns its primary's, and keeps to it.
   // --- interval ---
-  bool adaptive = true;             // False: a checkpoint every `interval`, whatever the guest does.
-  Nanos interval = Millis{25};      // The shortest time between checkpoints while no output waits.
-  Nanos floor = Millis{4};          // The shortest run between two pauses when output waits.
-  Nanos idle = Millis{1000};        // The longest time between two checkpoints of an idle guest.
+  bool adaptive = true;         // False: a checkpoint every `interval`, whatever the guest does.
+  Nanos interval = Millis{25};  // The shortest time between checkpoints while no output waits.
+  Nanos floor = Millis{4};      // The shortest run between two pauses when output waits.
+  Nanos idle = Millis{1000};    // The longest time between two checkpoints of an idle guest.
   // --- limits ---
-  std::uint32_t inflight_max = 2;   // Epochs captured and not yet acknowledged.
-  std::size_t staging_bytes = 64u << 20;         // Backed by memory from the start, a slot.
+  std::uint32_t inflight_max = 2;         // Epochs captured and not yet acknowledged.
+  std::size_t staging_bytes = 64u << 20;  // Backed by memory from the start, a slot.
   // Delta reference: the whole guest, or a hot set of it. By default as much as the guest has, but
   // no more than half of what the host has available when the first backup comes: who runs out of
   // memory may lose the guest.
   std::uint64_t reference_bytes_max = ~0ull;
-  std::uint32_t sync_rounds_max = 12;            // First synchronisation: then it joins regardless.
-  std::uint64_t sync_pages_left = 2000;          // ... or as soon as a round leaves no more than this.
+  std::uint32_t sync_rounds_max = 12;    // First synchronisation: then it joins regardless.
+  std::uint64_t sync_pages_left = 2000;  // ... or as soon as a round leaves no more than this.
   // --- failover ---
-  bool automatic_failover = true;   // False: only switch_over() and fail_over().
-  Nanos head_start = Millis{25};    // What a suspecting backup leaves to a primary that may live.
+  bool automatic_failover = true;  // False: only switch_over() and fail_over().
+  Nanos head_start = Millis{25};   // What a suspecting backup leaves to a primary that may live.
   Nanos arbiter_timeout = Millis{2000};  // Then the answer counts as unknown, and is asked again.
-  // --- replay, lockstep ---
-  Nanos follow_max = Millis{50};    // How far the backup's execution may lag before the guest is slowed.
+  // --- replay, lockstep, hybrid ---
+  Nanos follow_max =
+      Millis{50};  // How far the backup's execution may lag before the guest is slowed.
   Nanos hash_interval = Millis{500};  // Between two comparisons of the whole state.
-  std::size_t log_bytes_max = 64u << 20;  // Not yet acknowledged; then protection is given up.
+  // Not yet acknowledged, or (hybrid) since the backup's image; then protection is given up.
+  std::size_t log_bytes_max = 64u << 20;
+  // hybrid: between two checkpoints, if they arrive as fast. A take-over has about so much left to
+  // execute; the guest stands still for each while its changed pages are copied.
+  Nanos rebase_interval = Millis{1000};
   // On the backup: executions that came apart are executed again, to say where and by what. Takes
   // as much memory as the guest has, and five times as much while it is found out.
   bool locate_difference = true;
 
-  bool redeliver_input = true;      // After a failover: what came in since the restored epoch.
+  bool redeliver_input = true;  // After a failover: what came in since the restored epoch.
   DetectorOptions detector;
-  bool take_over_record = false;    // protect: the record names an earlier session of this host whose
-                                    // guest this one re-attached to (`earlier`): win it by a swap.
+  bool take_over_record = false;  // protect: the record names an earlier session of this host whose
+                                  // guest this one re-attached to (`earlier`): win it by a swap.
   Incarnation earlier;
 };
 
@@ -79,17 +87,17 @@ struct SessionOptions {
 struct Replica {
   std::unique_ptr<OutputGate> gate;
   std::unique_ptr<Guest> guest;
-  InputTap* input = nullptr;  // The gate once more, when it has that facet.
+  InputTap* input = nullptr;            // The gate once more, when it has that facet.
   DeterministicGuest* exact = nullptr;  // The guest once more, when it has that facet.
 };
 
 struct SessionParts {
   GuestId guest;
-  std::string host;         // This host's name, for incarnations and people.
+  std::string host;  // This host's name, for incarnations and people.
   // Shared between sessions; they outlive all of them.
   Log& log;
   const Clock& clock;
-  Executor& executor;       // Used by one session at a time; they take turns.
+  Executor& executor;  // Used by one session at a time; they take turns.
   StagingArena& arena;
   // The session's own.
   std::unique_ptr<Arbiter> arbiter;
@@ -119,38 +127,40 @@ struct SessionParts {
 };
 
 enum class Role {
-  backup,    // Waits.
-  primary,   // Owns and runs the guest.
-  fenced,    // Another replica owns it; this one was stopped.
-  ended,     // The guest ended on purpose.
-  failed,    // This replica can do nothing more: `detail` says why. The guest, where it runs, runs.
+  backup,   // Waits.
+  primary,  // Owns and runs the guest.
+  fenced,   // Another replica owns it; this one was stopped.
+  ended,    // The guest ended on purpose.
+  failed,   // This replica can do nothing more: `detail` says why. The guest, where it runs, runs.
 };
 std::string_view to_string(Role role);
 
 // Milliseconds, over the newest few thousand epochs.
-struct Percentiles { double p50 = 0, p99 = 0, max = 0; };
+struct Percentiles {
+  double p50 = 0, p99 = 0, max = 0;
+};
 
 struct SessionStatus {
-  std::string guest, host, peer;        // peer: empty when there is none.
+  std::string guest, host, peer;  // peer: empty when there is none.
   Role role = Role::backup;
-  std::string state;                    // The machine's state: "protecting", "in_sync", ...
-  bool is_protected = false;            // A primary with a backup that can take over now.
-  std::string detail;                   // The last thing worth telling.
+  std::string state;          // The machine's state: "protecting", "in_sync", ...
+  bool is_protected = false;  // A primary with a backup that can take over now.
+  std::string detail;         // The last thing worth telling.
   Incarnation self;
   Generation generation;
   std::uint64_t epoch_captured = 0, epoch_acknowledged = 0, epoch_released = 0;
-  std::uint64_t epochs = 0;             // Checkpoints taken (primary) or applied (backup) here.
-  std::uint32_t sync_round = 0;         // First synchronisation.
+  std::uint64_t epochs = 0;      // Checkpoints taken (primary) or applied (backup) here.
+  std::uint32_t sync_round = 0;  // First synchronisation.
   std::uint64_t sync_pages_sent = 0, sync_pages_total = 0;
-  std::string strategy;                 // "checkpoint", "replay", "lockstep"
-  double follow_lag_ms = 0;             // replay: how far the backup's execution is behind.
+  std::string strategy;      // "checkpoint", "replay", "lockstep", "hybrid"
+  double follow_lag_ms = 0;  // How far the backup's execution, or (hybrid) image, is behind.
   std::uint64_t bytes_sent = 0, bytes_received = 0;
   std::uint64_t pages_sent = 0, pages_zero = 0, pages_delta = 0, pages_raw = 0;
-  Percentiles handshake_ms;             // Of a cooperative guest: from the wish to the pause.
+  Percentiles handshake_ms;  // Of a cooperative guest: from the wish to the pause.
   Percentiles pause_ms, capture_ms, seal_ms, resume_ms, replicate_ms, acknowledge_ms, release_ms;
-  Percentiles stopped_ms;               // pause + capture + seal + resume
-  Percentiles output_held_ms;           // From the seal of an epoch to its release.
-  Percentiles dirty_pages, interval_ms; // Pages; and time from one pause to the next.
+  Percentiles stopped_ms;                // pause + capture + seal + resume
+  Percentiles output_held_ms;            // From the seal of an epoch to its release.
+  Percentiles dirty_pages, interval_ms;  // Pages; and time from one pause to the next.
   double guest_clock_lag_ms = 0;
   std::string guest_description, tracker, accelerator, transport, arbiter;
   GateStatistics gate;
@@ -181,8 +191,8 @@ class Session {
 
   virtual ~Session() = default;  // Stops the session's threads. A guest that runs goes on.
 
-  // A connection whose first frame was a Hello for this guest; `received` are the bytes read from it
-  // so far, from the first on. A session that does not want it says why and closes it.
+  // A connection whose first frame was a Hello for this guest; `received` are the bytes read from
+  // it so far, from the first on. A session that does not want it says why and closes it.
   virtual void offer(std::unique_ptr<Transport> connection, std::vector<std::byte> received) = 0;
 
   virtual SessionStatus status() const = 0;
@@ -199,8 +209,8 @@ class Session {
   // protection goes on. Backup. Waits. The text tells how long each part took.
   virtual Result<std::string> test_failover(Nanos patience) = 0;
 
-  // The same wishes for a caller that must not wait: `done` is called once, on the session's thread,
-  // and returns quickly; a session that ends first may leave it out.
+  // The same wishes for a caller that must not wait: `done` is called once, on the session's
+  // thread, and returns quickly; a session that ends first may leave it out.
   enum class Wish { switch_over, fail_over, unprotect, verify, test_failover };
   virtual void post(Wish wish, std::function<void(Result<std::string>)> done) = 0;
 
@@ -211,8 +221,8 @@ class Session {
 };
 
 // Accepts connections for several sessions on one listener and offers each to the session of its
-// guest; refuses, with a reason, those that nobody here wants. Owns a thread. Sessions are added and
-// taken away at any time; take one away before destroying it.
+// guest; refuses, with a reason, those that nobody here wants. Owns a thread. Sessions are added
+// and taken away at any time; take one away before destroying it.
 class Switchboard {
  public:
   static std::unique_ptr<Switchboard> open(std::unique_ptr<Listener> listener, Log& log);

@@ -176,9 +176,7 @@ void BackupRunner::on_welcomed(const wire::Welcome& welcome, Generation generati
                                                               context_.parts.arena);
   assembler_->drop_partial();
   logs_.drop_partial();
-  strategy_ = (welcome.features & wire::feature::executed) != 0 ? Strategy::lockstep
-              : (welcome.features & wire::feature::logs) != 0   ? Strategy::replay
-                                                                : Strategy::checkpoint;
+  strategy_ = strategy_of(welcome.features);
   if (!welcome.resume) stop_following();  // Before its guest's memory is written anew.
   replica_.guest->set_event_sink(
       posting_.later<GuestEvent>([this](const GuestEvent& event) { on_guest_event(event); }));
@@ -204,6 +202,7 @@ void BackupRunner::on_welcomed(const wire::Welcome& welcome, Generation generati
   context_.tell(LogLevel::info, "connected", description, {});
   perform(core_.on_welcome(context_.now(), welcome, generation));
   connected_ = true;
+  if (welcome.resume && shelf_) send(wire::Followed{shelf_->image()}, core_.generation());
   acknowledge_executed();
 }
 
@@ -243,6 +242,7 @@ void BackupRunner::on_bulk(const wire::Frame& frame) {
   if (const auto state = assembler_->take_probe_state()) answer_probe(*state);
   if (!*complete) return;
   const auto& epoch = **complete;
+  if (epoch.rebase) return on_rebase(epoch.id);
   perform(core_.on_epoch_complete(context_.now(), epoch.id, epoch.first, epoch.guest_ended,
                                   epoch.guest_paused));
   inputs_.forget_through(epoch.id.epoch);
@@ -260,12 +260,16 @@ void BackupRunner::on_corrupt(const Status& status) {
 void BackupRunner::apply(EpochId id) {
   context_.statistics.update([](SessionStatus& s) { ++s.epochs; });
   if (executed_ == id) return;
-  if (log_ && log_->id == id) return follow_->take(*std::exchange(log_, std::nullopt));
+  if (log_ && log_->id == id) return keep_log(*std::exchange(log_, std::nullopt));
+  apply_image();
+  if (is_logged(strategy_)) begin_log(id);
+}
+
+void BackupRunner::apply_image() {
   if (checking_)
     assembler_->each_page(
         [this](std::span<const std::byte> page) { checking_->memory.hash_now(page); });
   assembler_->apply();
-  if (is_executed(strategy_)) begin_to_follow(id);
 }
 
 // In pieces, so that epochs go on being acknowledged; what they change is hashed before.
@@ -401,7 +405,9 @@ void BackupRunner::promote(const core::Promote& order) {
     if (auto status = context_.parts.fence->fence(context_.parts.guest, order.loser); !status)
       context_.tell(LogLevel::warning, "fence_failed", status.to_string(), {});
   }
-  auto status = follow_ ? follow_->finish() : replica_.guest->load_state(assembler_->state());
+  auto status = shelf_    ? execute_shelf()
+                : follow_ ? follow_->finish()
+                          : replica_.guest->load_state(assembler_->state());
   const Time loaded = context_.now();
   context_.statistics.update([&](SessionStatus& s) {
     ++s.failovers;
@@ -418,10 +424,12 @@ void BackupRunner::promote(const core::Promote& order) {
   detector_.reset();
   const auto landmark = follow_ ? follow_->take_landmark() : nullptr;  // Ends when the guest runs.
   if (follow_) {
-    context_.tell(LogLevel::info, "output_repeated", fmt::format("{} frames", follow_->go_live()), {});
+    context_.tell(LogLevel::info, "output_repeated", fmt::format("{} frames", follow_->go_live()),
+                  {});
     follow_.reset();
   }
-  // What was executed here and not acknowledged is part of the guest's life now, under a new generation.
+  // What was executed here and not acknowledged is part of the guest's life now, under a new
+  // generation.
   context_.options.strategy = strategy_;  // The pair's, whoever leads it.
   const Epoch newest = executing_.empty() ? core_.newest().epoch : executing_.back().id.epoch;
   promoted_({order.record, core_.self(), newest.next(), order.stay_paused});
@@ -462,7 +470,7 @@ void BackupRunner::test_failover(TrialDone done) {
 // Between two frames: memory and state are those of the newest epoch.
 void BackupRunner::on_trial_wants() {
   if (!trying_ || !trial_) return;
-  trying_->id = core_.newest();
+  trying_->id = shelf_ ? shelf_->image() : core_.newest();
   trying_->holds = true;
   trial_->grant(assembler_->state());
 }

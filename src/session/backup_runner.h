@@ -20,6 +20,7 @@
 #include "session/trial.h"
 #include "strategy/checkpoint/epoch_assembler.h"
 #include "strategy/replay/log_assembler.h"
+#include "strategy/replay/log_shelf.h"
 
 namespace libft::session {
 
@@ -67,7 +68,12 @@ class BackupRunner {
   void on_corrupt(const Status& status);
   void on_log(const wire::Frame& frame);
   void apply(EpochId id);
-  void begin_to_follow(EpochId base);
+  void begin_log(EpochId base);
+  FollowThread::Sinks follow_sinks();
+  void on_rebase(EpochId id);
+  void apply_image();
+  void keep_log(wire::LogEpoch log);
+  Status execute_shelf();
   void on_followed(EpochId id);
   void acknowledge_executed();
   void stop_following();
@@ -105,11 +111,12 @@ class BackupRunner {
   std::unique_ptr<Detector> detector_;
   std::deque<OwnedFrame> waiting_;  // Bounded by the connector's credit.
   InputMemory inputs_;
-  // Of a guest that is executed here too:
+  // Of a guest whose epochs are logs:
   Strategy strategy_ = Strategy::checkpoint;
   replay::LogAssembler logs_;
-  std::optional<wire::LogEpoch> log_;  // Whole, and about to be applied.
-  std::unique_ptr<FollowThread> follow_;
+  std::optional<wire::LogEpoch> log_;      // Whole, and about to be applied.
+  std::unique_ptr<FollowThread> follow_;   // replay, lockstep
+  std::optional<replay::LogShelf> shelf_;  // hybrid
   std::unique_ptr<ExamineThread> examining_;
   struct Executing {  // lockstep: here, and not acknowledged before it was executed.
     EpochId id;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The BackupRunner of a guest that is replayed: logs come, are acknowledged when they are here, and
-// executed on a thread of their own.
+// The BackupRunner of a guest whose epochs are logs. They come, are acknowledged when they are
+// here, and executed on a thread of their own, or (hybrid) kept until a newer image makes them
+// needless.
 #include <fmt/format.h>
 
 #include "os/memory_free.h"
@@ -17,9 +18,10 @@ constexpr std::uint64_t kGuestsToExamine = 5;
 void BackupRunner::on_log(const wire::Frame& frame) {
   // After a reconnection, what was here and not acknowledged when this replica said hello comes
   // again.
-  if (follow_ && frame.header.id <= logs_.newest()) return;
+  const bool logged = follow_ || shelf_;
+  if (logged && frame.header.id <= logs_.newest()) return;
   auto whole = logs_.on_frame(frame);
-  if (whole && *whole && !follow_)
+  if (whole && *whole && !logged)
     whole = failure(Code::corrupt, "a log, and no checkpoint that it goes on from");
   if (!whole) return on_corrupt(whole.error());
   if (!*whole) return;
@@ -38,21 +40,60 @@ bool BackupRunner::acknowledges_executed() const {
   return strategy_ == Strategy::lockstep || context_.parts.check;
 }
 
-// The checkpoint is applied: here the follower begins.
-void BackupRunner::begin_to_follow(EpochId base) {
+void BackupRunner::keep_log(wire::LogEpoch log) {
+  if (!shelf_) return follow_->take(std::move(log));
+  if (const auto kept = shelf_->keep(std::move(log)); !kept) start_over(kept.to_string());
+}
+
+// The checkpoint is applied: here the log begins.
+void BackupRunner::begin_log(EpochId base) {
   stop_following();
   Status status = replica_.guest->load_state(assembler_->state());
   const auto at = status ? replica_.exact->position() : failure(status);
   if (!at) return start_over(at.error().within("begin to follow").to_string());
   logs_.begin(base, *at);
+  if (strategy_ == Strategy::hybrid) {
+    shelf_.emplace(base);
+    return;
+  }
   FollowThread::Check check;
   if (context_.parts.check)
     check = [this, copy = replica_.guest.get()] { return context_.parts.check(*copy); };
   follow_ = std::make_unique<FollowThread>(
-      *replica_.exact, [this] { return set_landmark(); }, std::move(check),
-      FollowThread::Sinks{
-          .followed = own_posting_.later<EpochId>([this](EpochId id) { on_followed(id); }),
-          .failed = own_posting_.later<Status>([this](const Status& s) { on_apart(s); })});
+      *replica_.exact, [this] { return set_landmark(); }, std::move(check), follow_sinks());
+}
+
+FollowThread::Sinks BackupRunner::follow_sinks() {
+  return {.followed = own_posting_.later<EpochId>([this](EpochId id) { on_followed(id); }),
+          .failed = own_posting_.later<Status>([this](const Status& s) { on_apart(s); })};
+}
+
+// A newer image is whole. The logs up to it are here, and needless from now on.
+void BackupRunner::on_rebase(EpochId id) {
+  const Status covered =
+      shelf_ ? shelf_->covers(id) : Status(Code::corrupt, "an image for a backup that executes");
+  if (!covered) {
+    context_.statistics.update([](SessionStatus& s) { ++s.corrupt_frames; });
+    return start_over(covered.to_string());
+  }
+  apply_image();
+  shelf_->rebase(id);
+  send(wire::Followed{id}, core_.generation());
+}
+
+// A take-over: the image first, then what was logged since.
+Status BackupRunner::execute_shelf() {
+  FT_TRY(replica_.guest->load_state(assembler_->state()));
+  FT_ASSIGN(const Position at, replica_.exact->position());
+  auto logs = shelf_->take();
+  if (!logs.empty() && logs.front().mark.from != at)
+    return Status(Code::corrupt,
+                  fmt::format("the image of epoch {} is at position {}, its log begins at {}",
+                              to_string(shelf_->image()), at.value, logs.front().mark.from.value));
+  // Without a landmark: setting one costs time, and nobody is left to compare with.
+  follow_ = std::make_unique<FollowThread>(*replica_.exact, nullptr, nullptr, follow_sinks());
+  for (auto& log : logs) follow_->take(std::move(log));
+  return follow_->finish();
 }
 
 // What a difference can be located by; without it the guest is followed just as well. The
@@ -99,6 +140,7 @@ void BackupRunner::acknowledge_executed() {
 
 void BackupRunner::stop_following() {
   follow_.reset();
+  shelf_.reset();
   log_.reset();
   executing_.clear();
 }

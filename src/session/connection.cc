@@ -26,13 +26,31 @@ Connection::~Connection() {
   transport_->close();
 }
 
-void Connection::send(Job job) {
+void Connection::enqueue(Waiting waiting) {
   {
     const std::scoped_lock lock(mutex_);
     if (closing_ || broken_) return;
-    jobs_.push_back(std::move(job));
+    jobs_.push_back(std::move(waiting));
   }
   queued_.notify_one();
+}
+
+void Connection::send(Job job) { enqueue({std::move(job), false}); }
+
+void Connection::send_beside(Job job) { enqueue({std::move(job), true}); }
+
+// No further than to the next one that must wait: among themselves they keep their order.
+Status Connection::give_way() {
+  for (;;) {
+    Job job;
+    {
+      const std::scoped_lock lock(mutex_);
+      if (jobs_.empty() || !jobs_.front().beside) return {};
+      job = std::move(jobs_.front().job);
+      jobs_.pop_front();
+    }
+    FT_TRY(job(*transport_));
+  }
 }
 
 void Connection::send(std::vector<std::byte> frame) {
@@ -49,7 +67,7 @@ void Connection::run_sender() {
       std::unique_lock lock(mutex_);
       queued_.wait(lock, [&] { return closing_ || broken_ || !jobs_.empty(); });
       if (closing_ || broken_) return;
-      job = std::move(jobs_.front());
+      job = std::move(jobs_.front().job);
       jobs_.pop_front();
     }
     if (auto status = job(*transport_); !status) return break_with(std::move(status));

@@ -31,10 +31,19 @@ class Connection {
   ~Connection();  // Closes and waits for both threads; jobs not begun are dropped.
 
   void send(Job job);
+  // The same for a short one, which need not wait for the rest of a long one that gives way.
+  void send_beside(Job job);
   void send(std::vector<std::byte> frame);
+  // A long job calls this between its sends: what came behind it and need not wait goes first.
+  Status give_way();
   std::string description() const { return transport_->description(); }
 
  private:
+  struct Waiting {
+    Job job;
+    bool beside = false;
+  };
+  void enqueue(Waiting waiting);
   void run_sender();
   void run_receiver(std::vector<std::byte> received);
   Status receive_all(wire::FrameReader& reader);
@@ -45,7 +54,7 @@ class Connection {
   Sinks sinks_;
   std::mutex mutex_;
   std::condition_variable queued_;
-  std::deque<Job> jobs_;  // At most inflight_max epochs and a few messages.
+  std::deque<Waiting> jobs_;  // At most inflight_max epochs and a few messages.
   bool closing_ = false, broken_ = false;
   std::jthread sender_, receiver_;
 };

@@ -26,7 +26,7 @@ core::PrimaryOptions core_options(const SessionOptions& options, const GateLimit
   core.interval.idle = options.idle;
   core.inflight_max = options.inflight_max;
   core.epochs_held_max = gate.epochs_held_max;
-  if (is_executed(options.strategy)) {
+  if (is_logged(options.strategy)) {
     core.interval.floor = kLogFloor;
     core.interval.interval = core.interval.idle = kLogIdle;
     core.inflight_max = std::max(options.inflight_max, kLogsInflight);
@@ -57,7 +57,7 @@ PrimaryRunner::PrimaryRunner(Context& context, Replica& replica, Incarnation sel
       detector_posting_(context.mailbox) {}
 
 Status PrimaryRunner::prepare() {
-  if (is_executed(context_.options.strategy) && replica_.exact == nullptr)
+  if (is_logged(context_.options.strategy) && replica_.exact == nullptr)
     return missing_for_replay(replica_.guest->info().driver);
   replica_.gate->set_waiting_sink(
       own_posting_.later([this] { perform(core_.on_output_waiting(context_.now())); }));
@@ -175,7 +175,8 @@ void PrimaryRunner::on_message(const wire::Message& message) {
     if (following_) following_->recorder.acknowledged(ack->id);
     return perform(core_.on_ack(now, ack->id));
   }
-  if (const auto* followed = std::get_if<wire::Followed>(&message)) return on_followed(followed->id);
+  if (const auto* followed = std::get_if<wire::Followed>(&message))
+    return on_followed(followed->id);
   if (const auto* probe = std::get_if<wire::ProbeAnswer>(&message)) return on_probe_answer(*probe);
   if (const auto* verify = std::get_if<wire::Verify>(&message)) return on_verify(*verify);
   std::string why = "the backup sent a message that only a primary sends";

@@ -53,6 +53,10 @@ class PrimaryRunner {
     PageSet written;
     bool probed = false;
   };
+  struct Cut {
+    std::shared_ptr<const wire::LogEpoch> log;
+    checkpoint::CapturedEpoch* image = nullptr;  // hybrid, now and then: of the same moment.
+  };
   struct Verification {
     VerifyDone done;
     EpochId id;
@@ -76,7 +80,16 @@ class PrimaryRunner {
   void checkpoint(const core::TakeCheckpoint& order, Nanos handshake);
   Status begin_log(EpochId base);
   void cut_log(const core::TakeCheckpoint& order);
-  Status seal_and_cut(const core::TakeCheckpoint& order, std::shared_ptr<const wire::LogEpoch>& log);
+  Status seal_and_cut(const core::TakeCheckpoint& order, Cut& cut);
+  Result<std::shared_ptr<const wire::LogEpoch>> cut_recorder(const core::TakeCheckpoint& order,
+                                                             WithHash hash);
+  bool logging() const { return following_ && following_->recorder.begun(); }
+  bool hybrid() const { return context_.options.strategy == Strategy::hybrid; }
+  bool rebase_due(const core::TakeCheckpoint& order) const;
+  Status capture_and_cut(const core::TakeCheckpoint& order, Cut& cut);
+  void send_rebase(checkpoint::CapturedEpoch* image);
+  void on_rebased(EpochId image);
+  void count_sent(const checkpoint::EncodeStatistics& encoded);
   void forward_input(Epoch epoch);
   void send_log(std::shared_ptr<const wire::LogEpoch> log);
   void on_log_sent(EpochId id, std::size_t bytes, Nanos took);
@@ -129,8 +142,19 @@ class PrimaryRunner {
   // Of a guest that is replayed, while it has a backup.
   struct Following {
     replay::Recorder recorder;
-    std::deque<std::pair<EpochId, Time>> cut;  // Not yet executed by the backup, and since when.
-    Time hashed_at;
+    struct Epoch {
+      EpochId id;
+      Time cut_at;
+      std::size_t bytes;
+    };
+    std::deque<Epoch> ahead;  // Not yet executed by the backup; hybrid: not yet in its image.
+    struct Rebase {           // hybrid: captured, and not known to be the backup's image.
+      EpochId id;
+      PageSet pages;
+      bool lost = false;  // Its connection broke.
+    };
+    std::optional<Rebase> rebase;
+    Time hashed_at, rebased_at;
     unsigned pace = 100;
     explicit Following(DeterministicGuest& guest) : recorder(guest) {}
   };

@@ -7,6 +7,7 @@
 #include "os/random.h"
 #include "session/primary_runner.h"
 #include "session/shape.h"
+#include "session/strategy.h"
 
 namespace libft::session {
 
@@ -33,16 +34,6 @@ Result<FirstFrame> read_hello(const GuestId& guest, std::span<const std::byte> r
   auto* hello = std::get_if<wire::Hello>(&message);
   if (!hello) return failure(Code::corrupt, "the first frame is not a Hello");
   return FirstFrame{std::move(*hello), wire::kHeaderBytes + frame->header.payload_bytes};
-}
-
-// What a backup must know for it.
-std::uint64_t features_of(Strategy strategy) {
-  switch (strategy) {
-    case Strategy::checkpoint: return 0;
-    case Strategy::replay: return wire::feature::logs;
-    case Strategy::lockstep: return wire::feature::logs | wire::feature::executed;
-  }
-  return 0;
 }
 
 // What no state of the pair can make good.
@@ -107,10 +98,10 @@ void PrimaryRunner::welcome(std::unique_ptr<Transport> transport, std::vector<st
   if (auto status = prepare_to_replicate(); !status)
     return refuse(*transport, status.code(), status.message());
   disconnect();
-  if (resume) {
+  if (resume && !logging()) {
     carry_since(hello.newest_complete);
     encoder_->resume(hello.newest_complete);
-  } else {
+  } else if (!resume) {
     encoder_->reset();
     pending_.clear();
   }
@@ -189,6 +180,7 @@ void PrimaryRunner::disconnect() {
   connection_.reset();
   posting_.forget();
   if (checkpointer_) checkpointer_->reclaim();
+  if (following_ && following_->rebase) following_->rebase->lost = true;
   if (verification_ && verification_->id != EpochId{})  // Asked, or about to be.
     end_verification(failure(Code::peer_lost, "the connection to the backup broke meanwhile"));
 }

@@ -56,7 +56,7 @@ void PrimaryRunner::let_run() {
 }
 
 void PrimaryRunner::begin_checkpoint(const core::TakeCheckpoint& order) {
-  if (following_ && following_->recorder.begun()) return cut_log(order);
+  if (logging()) return cut_log(order);
   when_still([this, order](const Status& status, Nanos handshake) {
     if (status) return checkpoint(order, handshake);
     perform(core_.on_capture_failed(context_.now(), order.id, status.to_string()));
@@ -152,14 +152,7 @@ void PrimaryRunner::on_sent(EpochId id, checkpoint::CapturedEpoch* epoch,
                             const Result<checkpoint::EncodeStatistics>& encoded, Nanos took) {
   checkpointer_->give_back(epoch);
   if (!encoded) return;  // The connection breaks with the same failure.
-  context_.statistics.update([&](SessionStatus& s) {
-    s.bytes_sent += encoded->bytes;
-    s.pages_sent += encoded->pages;
-    s.pages_zero += encoded->zero;
-    s.pages_delta += encoded->delta;
-    s.pages_raw += encoded->raw;
-    s.reference_bytes = encoded->reference_bytes;
-  });
+  count_sent(*encoded);
   for (auto& pending : pending_) {
     if (pending.record.id != id) continue;
     pending.record.encoded = *encoded;
@@ -167,6 +160,17 @@ void PrimaryRunner::on_sent(EpochId id, checkpoint::CapturedEpoch* epoch,
     pending.sent_at = context_.now();
     pending.sent = true;
   }
+}
+
+void PrimaryRunner::count_sent(const checkpoint::EncodeStatistics& encoded) {
+  context_.statistics.update([&](SessionStatus& s) {
+    s.bytes_sent += encoded.bytes;
+    s.pages_sent += encoded.pages;
+    s.pages_zero += encoded.zero;
+    s.pages_delta += encoded.delta;
+    s.pages_raw += encoded.raw;
+    s.reference_bytes = encoded.reference_bytes;
+  });
 }
 
 void PrimaryRunner::release(const core::ReleaseOutput& order) {

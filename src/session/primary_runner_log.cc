@@ -13,15 +13,17 @@ namespace libft::session {
 
 // REQUIRES: the guest stands where checkpoint `base` was taken.
 Status PrimaryRunner::begin_log(EpochId base) {
-  following_->cut.clear();
-  following_->hashed_at = context_.now();
+  following_->ahead.clear();
+  following_->rebase.reset();
+  following_->hashed_at = following_->rebased_at = context_.now();
   return following_->recorder.begin(base);
 }
 
 void PrimaryRunner::cut_log(const core::TakeCheckpoint& order) {
   const Time begun = context_.now();
-  std::shared_ptr<const wire::LogEpoch> log;
-  if (const Status status = seal_and_cut(order, log); !status) {
+  Cut cut;
+  const Status status = rebase_due(order) ? capture_and_cut(order, cut) : seal_and_cut(order, cut);
+  if (!status) {
     perform(core_.on_capture_failed(begun, order.id, status.to_string()));
     return;
   }
@@ -31,49 +33,56 @@ void PrimaryRunner::cut_log(const core::TakeCheckpoint& order) {
   pending.sealed_at = now;
   pending.record = {.id = order.id, .paused_at = begun, .pages = 0, .encoded = {}, .times = {}};
   pending.record.times.capture = now - begun;
+  if (cut.image) pending.record.times = cut.image->times;
+  if (cut.image) pending.record.pages = cut.image->pages.pages();
   if (paused_before_ != Time{}) pending.record.interval = begun - paused_before_;
   const core::LastCheckpoint last{.resumed_at = now, .ran = pending.record.interval};
   paused_before_ = begun;
   pending_.push_back(std::move(pending));
-  following_->cut.emplace_back(order.id, now);
+  following_->ahead.push_back({order.id, now, cut.log->coded.size()});
   context_.statistics.update([](SessionStatus& s) { ++s.epochs; });
-  send_log(std::move(log));
+  send_log(std::move(cut.log));
+  if (cut.image) send_rebase(cut.image);
   perform(core_.on_captured(now, order.id, last));
 }
 
 // The gate first: what it has sealed left the guest before the log's end, whatever the guest does
 // meanwhile.
-Status PrimaryRunner::seal_and_cut(const core::TakeCheckpoint& order,
-                                   std::shared_ptr<const wire::LogEpoch>& log) {
+Status PrimaryRunner::seal_and_cut(const core::TakeCheckpoint& order, Cut& cut) {
   const bool stands = order.stay_paused && !order.guest_ended;
   if (stands) forward_input(order.id.epoch.next());
   if (stands) FT_TRY(replica_.guest->pause().within("pause"));
   const bool verify = verification_ && verification_->id.epoch.value == 0;
-  const bool hash =
-      verify || context_.now() - following_->hashed_at >= context_.options.hash_interval;
+  const bool hash = !hybrid() && (verify || context_.now() - following_->hashed_at >=
+                                                context_.options.hash_interval);
   Status status = replica_.gate->seal(order.id).within("seal");
   if (status) {
-    auto cut = following_->recorder.cut({.id = order.id,
-                                         .hash = hash ? WithHash::yes : WithHash::no,
-                                         .guest_ended = order.guest_ended,
-                                         .guest_paused = owner_paused_,
-                                         .released = core_.newest_released()});
-    if (cut)
-      log = std::move(*cut);
-    else
-      status = cut.error().within("cut the log");
+    auto log = cut_recorder(order, hash ? WithHash::yes : WithHash::no);
+    status = log ? Status() : log.error();
+    if (log) cut.log = std::move(*log);
   }
   if (!status) {
     if (stands) let_run_again();
     return status;
   }
   if (hash) following_->hashed_at = context_.now();
-  if (verify) verification_->id = order.id;
+  if (verify && hash) verification_->id = order.id;
   return {};
 }
 
-// What comes in once the guest stands is given to the backup, where it goes on. (While it runs, what
-// it takes is in the log.)
+Result<std::shared_ptr<const wire::LogEpoch>> PrimaryRunner::cut_recorder(
+    const core::TakeCheckpoint& order, WithHash hash) {
+  auto log = following_->recorder.cut({.id = order.id,
+                                       .hash = hash,
+                                       .guest_ended = order.guest_ended,
+                                       .guest_paused = owner_paused_,
+                                       .released = core_.newest_released()});
+  if (!log) return failure(log.error().within("cut the log"));
+  return log;
+}
+
+// What comes in once the guest stands is given to the backup, where it goes on. (While it runs,
+// what it takes is in the log.)
 void PrimaryRunner::forward_input(Epoch epoch) {
   if (!replica_.input || !context_.options.redeliver_input || inputs_) return;
   inputs_ = std::make_unique<InputForwarder>(*replica_.input,
@@ -83,11 +92,11 @@ void PrimaryRunner::forward_input(Epoch epoch) {
 
 void PrimaryRunner::send_log(std::shared_ptr<const wire::LogEpoch> log) {
   if (!connection_) return;  // It is kept, and sent when the backup is here again.
-  connection_->send([this, log = std::move(log),
-                     sent = posting_.later<EpochId, std::size_t, Nanos>(
-                         [this](EpochId id, std::size_t bytes, Nanos took) {
-                           on_log_sent(id, bytes, took);
-                         })](Transport& transport) -> Status {
+  connection_->send_beside([this, log = std::move(log),
+                            sent = posting_.later<EpochId, std::size_t, Nanos>(
+                                [this](EpochId id, std::size_t bytes, Nanos took) {
+                                  on_log_sent(id, bytes, took);
+                                })](Transport& transport) -> Status {
     const Time begun = context_.now();
     const auto frames = wire::encode_log(context_.parts.guest, *log);
     const std::span<const std::byte> piece(frames);
@@ -110,20 +119,23 @@ void PrimaryRunner::on_log_sent(EpochId id, std::size_t bytes, Nanos took) {
 
 void PrimaryRunner::on_followed(EpochId id) {
   if (!following_) return;
-  auto& cut = following_->cut;
-  while (!cut.empty() && cut.front().first <= id) cut.pop_front();
+  auto& ahead = following_->ahead;
+  while (!ahead.empty() && ahead.front().id <= id) ahead.pop_front();
   keep_pace();
+  if (hybrid()) return on_rebased(id);
   if (!verification_ || verification_->id.epoch.value == 0 || verification_->id > id) return;
   end_verification(fmt::format("epoch {}: the backup executed it to the same state",
                                to_string(verification_->id)));
 }
 
-// A guest whose follower lags is slowed, so that a promotion has little left to execute.
+// A guest whose follower lags is slowed, so that a promotion has little left to execute. An image
+// is an interval old before the next one begins to travel: that is no lag.
 void PrimaryRunner::keep_pace() {
-  const auto& cut = following_->cut;
-  const Nanos lag = cut.empty() ? Nanos{0} : context_.now() - cut.front().second;
+  const auto& ahead = following_->ahead;
+  const Nanos lag = ahead.empty() ? Nanos{0} : context_.now() - ahead.front().cut_at;
+  const Nanos bound = hybrid() ? 4 * context_.options.rebase_interval : context_.options.follow_max;
   context_.statistics.update([&](SessionStatus& s) { s.follow_lag_ms = to_ms(lag); });
-  const unsigned pace = replay::pace(lag, context_.options.follow_max);
+  const unsigned pace = replay::pace(lag, bound);
   if (pace == following_->pace) return;
   replica_.exact->set_pace(pace);
   following_->pace = pace;
@@ -133,9 +145,12 @@ void PrimaryRunner::keep_pace() {
 // while, and this does when memory is short before.
 void PrimaryRunner::watch_log() {
   keep_pace();
-  const std::size_t bytes = following_->recorder.bytes();
-  if (bytes < context_.options.log_bytes_max) return;
-  const auto why = fmt::format("{} MiB of log are not acknowledged", bytes >> 20);
+  std::size_t bytes = following_->recorder.bytes(), since_image = 0;
+  if (hybrid())
+    for (const auto& epoch : following_->ahead) since_image += epoch.bytes;
+  if (std::max(bytes, since_image) < context_.options.log_bytes_max) return;
+  const auto why = fmt::format("{} MiB of log are not acknowledged, {} MiB not in the image",
+                               bytes >> 20, since_image >> 20);
   context_.tell(LogLevel::warning, "log_full", why, {});
   disconnect();
   perform(core_.on_suspected(context_.now(), why));

@@ -21,7 +21,7 @@ void PrimaryRunner::begin_sync() {
   if (auto status = replica_.guest->start_tracking(); !status)
     return fail_sync(status.within("begin to track written pages"));
   tracking_ = true;
-  if (is_executed(context_.options.strategy))
+  if (is_logged(context_.options.strategy))
     following_ = std::make_unique<Following>(*replica_.exact);
   sync_ = Sync{
       SyncRounds(context_.options.sync_rounds_max, context_.options.sync_pages_left), {}, false};

@@ -8,8 +8,13 @@
 
 namespace libft::session {
 
-// Epochs are logs, which the backup executes.
-inline bool is_executed(Strategy strategy) { return strategy != Strategy::checkpoint; }
+// Epochs are logs.
+inline bool is_logged(Strategy strategy) { return strategy != Strategy::checkpoint; }
+
+// What a backup must know for it.
+std::uint64_t features_of(Strategy strategy);
+// What those features that a primary has chosen come to.
+Strategy strategy_of(std::uint64_t features);
 
 inline Status missing_for_replay(const std::string& driver) {
   return Status(
