@@ -45,6 +45,17 @@ enum class Mutant {
   // Of lockstep:
   ack_unexecuted,
   accept_other_output,
+  // Of hybrid:
+  rebase_off_the_cut,
+  rebase_loses_pages,
+  rebase_unapplied,
+  rebase_with_old_state,
+  rebase_before_its_log,
+  shelf_emptied_at_begin,
+  shelf_emptied_whole,
+  shelf_cut_late,
+  shelf_cut_early,
+  promote_the_image,
 };
 
 struct MutantInfo {

@@ -32,6 +32,9 @@ void Replica::make_guest() {
   assembler_.reset();
   recorder_.reset();
   follower_.reset();
+  shelf_.reset();
+  rebase_.reset();
+  old_state_.clear();
   to_follow_.clear();
   executing_.clear();
   flipped_ = false;
@@ -169,6 +172,7 @@ void Replica::perform(const core::Action& action, bool begun) {
               guest_->stop_tracking();
               flight_.clear();
               recorder_.reset();
+              rebase_.reset();
               ++sync_;
             }
           },
@@ -357,6 +361,8 @@ void Replica::drop_connection() {
   connection_.reset();
   reader_.reset();
   probing_ = false;
+  image_frames_.clear();
+  if (rebase_) rebase_->lost = true;
   ++sync_;
   if (backup_) {
     if (assembler_->partial()) ++world_.counters.partial_epochs;

@@ -24,6 +24,7 @@
 #include "strategy/checkpoint/epoch_encoder.h"
 #include "strategy/replay/follower.h"
 #include "strategy/replay/log_assembler.h"
+#include "strategy/replay/log_shelf.h"
 #include "strategy/replay/recorder.h"
 #include "wire/frame.h"
 
@@ -105,6 +106,10 @@ class Replica {
   void carry_what_lacks(const EpochId& newest_complete);
   void cut_log(const core::TakeCheckpoint& order);
   void send_log(wire::LogEpoch log);
+  checkpoint::CapturedEpoch* capture_image(const core::TakeCheckpoint& order);
+  void send_image(checkpoint::CapturedEpoch* image);
+  void send_image_frame(ConnectionId connection);
+  void on_rebased(EpochId image);
   void send_lacking_logs(const EpochId& newest_complete);
   void on_message_of_backup(const wire::Message& message);
   void release(EpochId through, bool begun);
@@ -120,6 +125,9 @@ class Replica {
   void apply(EpochId id);
   void on_log(const wire::Frame& frame);
   void begin_to_follow(EpochId base);
+  void on_image(EpochId id);
+  void cut_shelf(EpochId id);
+  void take_from_shelf();
   void follow_later();
   bool follow_one();
   void acknowledge_executed();
@@ -176,7 +184,18 @@ class Replica {
     bool guest_ended = false, guest_paused = false, done = false;
   };
   std::deque<Executing> executing_;
-  bool flipped_ = false;  // Its guest's memory lost a bit.
+  // hybrid: the primary's image on its way, and what the backup keeps since its image.
+  struct Rebase {
+    EpochId id;
+    PageSet pages;
+    bool lost = false;
+  };
+  std::optional<Rebase> rebase_;
+  Time rebase_at_;
+  std::deque<std::vector<std::byte>> image_frames_;
+  std::optional<replay::LogShelf> shelf_;
+  std::vector<std::byte> old_state_;  // Mutants.
+  bool flipped_ = false;              // Its guest's memory lost a bit.
   int next_to_dial_ = 0;
   bool dialing_ = false;
   ConnectionId dialed_ = 0;

@@ -61,10 +61,12 @@ void Replica::on_message_of_primary(const wire::Message& message, const wire::Fr
     if (!welcome->resume && backup_->newest() == EpochId{}) assembler_->reset();
     if (!welcome->resume) {
       follower_.reset();
+      shelf_.reset();
       executing_.clear();
     }
     host_.watch(peer_, welcome->primary);
     add(backup_->on_welcome(now(), *welcome, header.id.generation));
+    if (welcome->resume && shelf_) send(wire::Followed{shelf_->image()}, backup_->generation());
     host_.post([this] { acknowledge_executed(); });
   } else if (!welcomed_) {
     drop_connection();  // Refused: somebody else, or later.
@@ -83,12 +85,15 @@ void Replica::on_bulk(const wire::Frame& frame) {
   if (world_.is(Mutant::ack_before_decoding) && frame.header.type == wire::FrameType::epoch_begin)
     send(wire::Ack{{backup_->generation(), frame.header.id.epoch}}, backup_->generation());
   if (frame.header.type == wire::FrameType::epoch_log) return on_log(frame);
+  if (world_.is(Mutant::shelf_emptied_at_begin) && shelf_ && shelf_->covers(frame.header.id))
+    shelf_->rebase(frame.header.id);
   const auto complete = assembler_->on_frame(frame);
   if (!complete) return damaged(complete.error());
   if (auto probe = assembler_->take_probe_state()) {
     const Status loadable = guest_->probe_state(*probe);
     send(wire::ProbeAnswer{loadable.ok(), loadable.message()}, backup_->generation());
   }
+  if (*complete && (**complete).rebase) return on_image((**complete).id);
   if (*complete) on_complete(**complete);
 }
 
@@ -106,11 +111,16 @@ void Replica::on_complete(const checkpoint::CompleteEpoch& complete) {
 
 void Replica::apply(EpochId id) {
   if (log_ && log_->id == id) {
+    if (shelf_) {
+      (void)shelf_->keep(*std::exchange(log_, std::nullopt));
+      return;
+    }
     to_follow_.push_back(*std::exchange(log_, std::nullopt));
     return follow_later();
   }
   const bool there = unapplied_ && unapplied_->id == id;
-  if (follower_ && !there) return;  // lockstep: it was executed before it was acknowledged.
+  if ((follower_ || shelf_) && !there)
+    return;  // lockstep: it was executed before it was acknowledged.
   unapplied_.reset();
   if (world_.is(Mutant::skip_apply_before_promotion) && world_.random.chance(20)) return;
   if (there) assembler_->apply();
@@ -140,6 +150,7 @@ void Replica::promote(const core::Promote& order) {
   connection_.reset();
   reader_.reset();
   host_.unwatch();
+  if (shelf_) take_from_shelf();
   if (follower_) {
     while (!world_.is(Mutant::promote_unexecuted) && follow_one()) {
     }

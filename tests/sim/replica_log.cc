@@ -14,12 +14,13 @@ namespace libft::sim {
 // --------------------------------------------------------------------------------
 
 void Replica::cut_log(const core::TakeCheckpoint& order) {
+  gate_->seal_late = world_.is(Mutant::cut_before_seal);
+  checkpoint::CapturedEpoch* const image = capture_image(order);
   if (order.stay_paused && !order.guest_ended && !guest_->pause())
     return add(primary_->on_capture_failed(now(), order.id, "the guest's process died"));
   if (!guest_->alive())
     return add(primary_->on_capture_failed(now(), order.id, "the guest's process died"));
-  gate_->seal_late = world_.is(Mutant::cut_before_seal);
-  if (!gate_->seal(order.id)) {
+  if (!image && !gate_->seal(order.id)) {
     if (order.stay_paused) (void)guest_->resume();
     return add(primary_->on_capture_failed(now(), order.id, "the gate is full"));
   }
@@ -34,6 +35,7 @@ void Replica::cut_log(const core::TakeCheckpoint& order) {
                              .guest_paused = paused,
                              .released = primary_->newest_released()});
   if (!cut) return world_.report(rule::kReplay, cut.error().to_string());
+  if (image) (void)guest_->resume();
   world_.oracle.on_captured(order.id, moment);
   if (gate_->seal_late) {
     guest_->step(1000);
@@ -47,7 +49,9 @@ void Replica::cut_log(const core::TakeCheckpoint& order) {
   last.ran = now() - guest_ran_since_;
   guest_ran_since_ = now();
   add(primary_->on_captured(now(), order.id, last));
+  if (image && world_.is(Mutant::rebase_before_its_log)) send_image(image);
   if (connection_ && peer_incarnation_) send_log(**cut);
+  if (image && !world_.is(Mutant::rebase_before_its_log)) send_image(image);
   if (world_.is(Mutant::release_before_ack)) add({core::ReleaseOutput{order.id}});
 }
 
@@ -78,10 +82,12 @@ void Replica::on_log(const wire::Frame& frame) {
   if (world_.is(Mutant::execute_before_whole))
     send(wire::Ack{{backup_->generation(), Epoch{frame.header.id.epoch.value + 1}}},
          backup_->generation());
-  // After a reconnection, what was here and not acknowledged when this replica said hello comes again.
-  if (follower_ && frame.header.id <= logs_.newest()) return;
+  // After a reconnection, what was here and not acknowledged when this replica said hello comes
+  // again.
+  const bool logged = follower_ || shelf_;
+  if (logged && frame.header.id <= logs_.newest()) return;
   auto whole = logs_.on_frame(frame);
-  if (whole && *whole && !follower_)
+  if (whole && *whole && !logged)
     whole = failure(Code::corrupt, "a log, and no checkpoint that it goes on from");
   if (!whole) return damaged(whole.error());
   if (!*whole) return;
@@ -107,10 +113,15 @@ void Replica::on_log(const wire::Frame& frame) {
 
 void Replica::begin_to_follow(EpochId base) {
   follower_.reset();
+  shelf_.reset();
   to_follow_.clear();
   if (const Status loaded = guest_->load_state(assembler_->state()); !loaded)
     return world_.report(rule::kReplay, loaded.to_string());
   logs_.begin(base, *guest_->position());
+  if (world_.hybrid) {
+    shelf_.emplace(base);
+    return;
+  }
   follower_ = std::make_unique<replay::Follower>(*guest_);
   world_.oracle.on_executed(self_, base, *guest_);
 }

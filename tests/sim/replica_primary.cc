@@ -70,6 +70,7 @@ void Replica::on_hello(ConnectionId connection, int peer, const wire::Hello& hel
   answer.resume = welcome.resume;
   if (world_.replay) answer.features |= wire::feature::logs;
   if (world_.lockstep) answer.features |= wire::feature::executed;
+  if (world_.hybrid) answer.features |= wire::feature::rebases;
   send(answer, primary_->record().generation);
   if (welcome.resume) {
     ++world_.counters.resumes;
@@ -82,6 +83,7 @@ void Replica::on_hello(ConnectionId connection, int peer, const wire::Hello& hel
 // What the backup lacks of the epochs captured since goes with the next one, raw: the reference
 // image is that of the last epoch sent, not of the last that arrived.
 void Replica::carry_what_lacks(const EpochId& newest_complete) {
+  if (recorder_ && recorder_->begun()) return;  // Logs do.
   encoder_->resume(newest_complete);
   for (const Flight& flight : flight_)
     if (flight.id.epoch > newest_complete.epoch && !world_.is(Mutant::forget_carried_pages))
@@ -101,6 +103,7 @@ void Replica::begin_sync() {
       world_.guest, guest_->info(), world_.executor, checkpoint::EncoderOptions{});
   flight_.clear();
   recorder_.reset();
+  rebase_.reset();
   if (world_.replay) recorder_ = std::make_unique<replay::Recorder>(*guest_);
   sync_pages_.clear();
   sync_round_ = 0;
@@ -197,6 +200,7 @@ void Replica::take_checkpoint(const core::TakeCheckpoint& order) {
   checkpoint::CapturedEpoch* const epoch = *captured_epoch;
   epoch->guest_paused = paused;
   if (recorder_) (void)recorder_->begin(order.id);
+  rebase_at_ = now() + world_.rebases.between(Millis{10}, Millis{150});
   world_.oracle.on_captured(
       order.id, {guest_->hash(), guest_->counter(), guest_->chain(), order.guest_ended, paused});
   if (gate_->seal_late) {
@@ -243,6 +247,8 @@ void Replica::on_message_of_backup(const wire::Message& message) {
     if (recorder_) recorder_->acknowledged(ack->id);
     while (!flight_.empty() && flight_.front().id.epoch <= id.epoch) flight_.pop_front();
     add(primary_->on_ack(now(), id));
+  } else if (const auto* followed = std::get_if<wire::Followed>(&message)) {
+    on_rebased(followed->id);
   } else if (const auto* probe = std::get_if<wire::ProbeAnswer>(&message)) {
     if (!probing_) return;
     probing_ = false;

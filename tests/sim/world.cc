@@ -20,6 +20,7 @@ void Counters::add(const Counters& other) {
   partial_epochs += other.partial_epochs;
   epochs += other.epochs;
   logs += other.logs;
+  rebases += other.rebases;
   flips += other.flips;
   ended += other.ended;
   lost += other.lost;
@@ -35,7 +36,8 @@ World::World(WorldOptions chosen)
       guest(*GuestId::from_name("simulated")),
       random(stream(3)),
       handshakes(stream(7)),
-      flips(stream(9)) {
+      flips(stream(9)),
+      rebases(stream(10)) {
   arbiter.set_listener([this](const OwnershipRecord& record) {
     trace.add_text("arb", "record", record.generation.value, record.in_sync.size(), [&] {
       std::string listing;
@@ -137,8 +139,9 @@ Outcome run_seed(const WorldOptions& options) {
   world.primary_options.sync_patience = Millis{3000};
   world.cooperative = world.handshakes.chance(300);
   Random strategies = world.stream(8);
-  world.replay = strategies.chance(350);
-  world.lockstep = world.replay && strategies.chance(500);
+  world.replay = strategies.chance(450);
+  world.lockstep = world.replay && strategies.chance(333);
+  world.hybrid = world.replay && !world.lockstep && strategies.chance(500);
   if (world.replay) world.cooperative = false;
   world.oracle.lockstep = world.lockstep;
 

@@ -27,8 +27,8 @@ class Host;
 
 struct Counters {
   std::uint64_t seeds = 0, faults = 0, failovers = 0, switchovers = 0, solo_swaps = 0, unknowns = 0,
-                reprotects = 0, resumes = 0, partial_epochs = 0, epochs = 0, logs = 0, flips = 0,
-                ended = 0, lost = 0, violations = 0;
+                reprotects = 0, resumes = 0, partial_epochs = 0, epochs = 0, logs = 0, rebases = 0,
+                flips = 0, ended = 0, lost = 0, violations = 0;
   void add(const Counters& other);
 };
 
@@ -75,8 +75,10 @@ class World {
   Random random;  // For everything that has no stream of its own.
   Random handshakes;
   Random flips;
+  Random rebases;
   bool replay = false;       // By logs instead of checkpoints.
   bool lockstep = false;     // And acknowledged when executed; a replica may lose a bit.
+  bool hybrid = false;       // And executed only at a take-over; checkpoints bound the log.
   bool cooperative = false;  // Whether the guest must be asked before it can be paused.
   std::array<std::unique_ptr<Host>, kHosts> hosts;
   core::PrimaryOptions primary_options;
