@@ -47,7 +47,7 @@ constexpr OptionRow kRows[] = {
     FT_TEXT(tap, "", "guests of libft's own: a TAP device for each NIC, separated by commas"),
     FT_TEXT(state_dir, "/run/libft", "guests of libft's own: a folder for their sockets and logs"),
     FT_TEXT(strategy, "checkpoint",
-            "protect: how the backup is kept equal: checkpoint; of machine: guests, replay and "
+            "protect: how the backup is kept equal: checkpoint; of machine: guests, hybrid, replay and "
             "lockstep too"),
     FT_FLAG(insecure, "0", "permit a peer on another host without a key: anybody may be it"),
     FT_FLAG(adaptive, "1", "0: a checkpoint every `interval_us`, whatever the guest does"),

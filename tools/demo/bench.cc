@@ -114,7 +114,7 @@ Result<std::vector<BenchRow>> run_bench(const RunParts& parts) {
   FT_TRY(bench_stage(parts, true, kBoth, rows));
   if (!parts.options.machine) return rows;
   // What can be replayed is measured by the other strategies too, in the same run.
-  for (const char* const strategy : {"checkpoint", "replay", "lockstep"}) {
+  for (const char* const strategy : {"checkpoint", "hybrid", "replay", "lockstep"}) {
     if (parts.options.strategy == strategy) continue;
     FT_TRY(bench_strategy(parts, parts.options, strategy, false, kBoth, rows));
   }

@@ -39,11 +39,11 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
                  "\"machine\": Linux on libft's own machine; or the folder of a guest for QEMU "
                  "(default: build one)");
   app.add_option("--strategy", options.strategy, "As for ftctl protect")
-      ->check(CLI::IsMember({"checkpoint", "replay", "lockstep"}));
+      ->check(CLI::IsMember({"checkpoint", "replay", "lockstep", "hybrid"}));
   app.add_option("--beside", options.beside,
                  "After the runs: what protection adds to the client's latency, with this strategy "
                  "too")
-      ->check(CLI::IsMember({"checkpoint", "replay", "lockstep"}));
+      ->check(CLI::IsMember({"checkpoint", "replay", "lockstep", "hybrid"}));
   app.add_option("--ftctl", options.ftctl, "The ftctl to use (default: this program)");
   app.add_option(
          "--through", options.through,
@@ -62,6 +62,7 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
   options.victim = *victim_from(victim);
   options.machine = options.guest == "machine";
   if (options.machine) options.guest.clear();
+  if (options.strategy.empty()) options.strategy = options.machine ? "hybrid" : "checkpoint";
   if (options.through == "capi" && (options.machine || options.strategy != "checkpoint")) {
     std::fputs("ftctl demo: --through capi has QEMU guests and the strategy checkpoint only\n",
                stderr);

@@ -39,7 +39,8 @@ const Key kKeys[] = {
     {"end-file", &S::end_file, "Write to this file, as JSON, how it ended (for ftd)", 0, 0, true},
     {"manual-failover", &S::manual_failover, "Take over only when somebody says `ftctl failover`"},
     {"strategy", &S::strategy,
-     "How the backup is kept equal: checkpoint; machine: guests also replay, lockstep"},
+     "How the backup is kept equal: checkpoint; machine: guests also hybrid (their default), "
+     "replay, lockstep"},
     {"check", &S::check,
      "standby of a guest that is executed here too: a program that looks at the copy; output waits "
      "until it says that all is well, and if it does not the guest ends"},
@@ -58,6 +59,8 @@ const Key kKeys[] = {
     {"floor", &S::floor, "Shortest run, in milliseconds, between two pauses", 1, 60000},
     {"idle", &S::idle, "Longest time, in milliseconds, between checkpoints of an idle guest", 1,
      60000},
+    {"rebase-interval", &S::rebase_interval,
+     "hybrid: milliseconds between the checkpoints that bound the log", 10, 60000},
     {"inflight", &S::inflight, "Epochs that may be sent and not yet acknowledged", 1, 16},
     {"heartbeat-interval", &S::heartbeat_interval, "Milliseconds between heartbeats", 5, 10000},
     {"heartbeat-missed", &S::heartbeat_missed, "So many missed heartbeats raise suspicion", 1, 100},

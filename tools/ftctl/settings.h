@@ -29,9 +29,9 @@ struct Settings {
   std::string arbiter;
   std::string fence;
   std::string key_file;
-  std::string strategy = "checkpoint";
-  std::string check;      // machine: a program that looks at a standby's copy; empty: nobody does.
-  std::string disk;       // machine: this host's copy of a writable disk; empty: the primary's name.
+  std::string strategy;  // Empty: hybrid for a machine: guest, else checkpoint.
+  std::string check;     // machine: a program that looks at a standby's copy; empty: nobody does.
+  std::string disk;      // machine: this host's copy of a writable disk; empty: the primary's name.
   std::string state_dir;  // Empty: default_state_dir().
   std::string control;    // Empty: one in the state directory.
   std::string epochs_log;
@@ -45,6 +45,7 @@ struct Settings {
   bool resume = false;
   bool verbose = false;
   int interval = 25;
+  int rebase_interval = 1000;
   int floor = 4;
   int idle = 1000;
   int inflight = 2;

@@ -34,6 +34,11 @@ namespace libft::ftctl {
 
 namespace {
 
+Result<Strategy> chosen_strategy(const Settings& settings) {
+  if (!settings.strategy.empty()) return strategy_from(settings.strategy);
+  return settings.guest.starts_with("machine:") ? Strategy::hybrid : Strategy::checkpoint;
+}
+
 constexpr std::string_view kManual = "manual:";
 
 std::string arbiter_spec(const Settings& settings) {
@@ -103,7 +108,7 @@ Status RealHost::check(const Settings& settings) const {
                        "--key-file; --insecure goes without");
   }
   if (auto options = transport_options(settings); !options) return options.error();
-  if (auto strategy = strategy_from(settings.strategy); !strategy) return strategy.error();
+  if (auto strategy = chosen_strategy(settings); !strategy) return strategy.error();
   // The records of --manual-failover are this host's own, as the state directory is.
   if (settings.arbiter.empty()) FT_TRY(ensure_state_dir(settings.state_dir + "/records"));
   if (auto arbiter = failover::open_arbiter(arbiter_spec(settings)); !arbiter)
@@ -284,7 +289,8 @@ std::string host_name(const Settings& settings) {
 
 SessionOptions session_options(const Settings& settings) {
   SessionOptions options;
-  options.strategy = strategy_from(settings.strategy).value_or(Strategy::checkpoint);
+  options.strategy = chosen_strategy(settings).value_or(Strategy::checkpoint);
+  options.rebase_interval = Millis{settings.rebase_interval};
   options.adaptive = !settings.fixed;
   options.interval = Millis{settings.interval};
   options.floor = Millis{settings.floor};
