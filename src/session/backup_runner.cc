@@ -163,6 +163,12 @@ Status BackupRunner::prepare(const wire::Welcome& welcome) {
   }
   if ((welcome.features & wire::feature::logs) != 0 && replica_.exact == nullptr)
     return missing_for_replay(replica_.guest->info().driver);
+  if (context_.parts.check && !is_followed(strategy_of(welcome.features)))
+    return Status(Code::unsupported,
+                  fmt::format("this backup has a check to make, and under {} it executes nothing "
+                              "that could be checked: protect the guest with replay or lockstep, "
+                              "or stand by without a check",
+                              to_string(strategy_of(welcome.features))));
   return replica_.guest->accepts(info);
 }
 

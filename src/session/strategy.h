@@ -10,6 +10,10 @@ namespace libft::session {
 
 // Epochs are logs.
 inline bool is_logged(Strategy strategy) { return strategy != Strategy::checkpoint; }
+// The backup executes them as they come.
+inline bool is_followed(Strategy strategy) {
+  return strategy == Strategy::replay || strategy == Strategy::lockstep;
+}
 
 // What a backup must know for it.
 std::uint64_t features_of(Strategy strategy);

@@ -366,7 +366,8 @@ TEST_CASE("a check that fails ends the guest, and nobody hears what it said") {
   const auto folder = temporary_folder();
   MachineHost a("a", folder, Strategy::replay), b("b", folder, Strategy::replay);
   b.check = [](const Guest& copy) {
-    return has(copy, "G evil") ? Status(Code::refused, "something evil is in its memory") : Status();
+    return has(copy, "G evil") ? Status(Code::refused, "something evil is in its memory")
+                               : Status();
   };
   a.protect();
   b.stand_by(a.address);
@@ -380,6 +381,19 @@ TEST_CASE("a check that fails ends the guest, and nobody hears what it said") {
   REQUIRE(a.eventually([](const SessionStatus& s) { return s.role == Role::fenced; }));
   CHECK_FALSE(a.listen_for("-", 200));
   std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("a check of a copy that does not execute is refused") {
+  for (const Strategy strategy : {Strategy::checkpoint, Strategy::hybrid}) {
+    CAPTURE(to_string(strategy));
+    const auto folder = temporary_folder();
+    MachineHost a("a", folder, strategy), b("b", folder, strategy);
+    b.check = [](const Guest&) { return Status(); };
+    a.protect();
+    b.stand_by(a.address);
+    CHECK(b.hears("not_connected").find("executes nothing") != std::string::npos);
+    std::filesystem::remove_all(folder);
+  }
 }
 
 TEST_CASE("how executions came apart is found out by executing them again") {
