@@ -43,6 +43,15 @@ function(libft_install)
   if(TARGET ft_xlcfg)
     install(TARGETS ft_xlcfg LIBRARY DESTINATION ${LIBFT_MODULE_DIR} COMPONENT xen)
   endif()
+  if(TARGET ft_tools_man)
+    set(pages ${CMAKE_BINARY_DIR}/tools/man/man8)
+    install(FILES ${pages}/ftctl.8 ${pages}/ftd.8 ${pages}/xl-ft.8
+            DESTINATION ${CMAKE_INSTALL_MANDIR}/man8 COMPONENT tools)
+    if(TARGET ft_xen)
+      install(FILES ${pages}/xen-auto-guard.8 ${pages}/xen-end-duty.8
+              DESTINATION ${CMAKE_INSTALL_MANDIR}/man8 COMPONENT xen)
+    endif()
+  endif()
   install(PROGRAMS tools/xapi/libft DESTINATION ${CMAKE_INSTALL_DATADIR}/libft/xapi COMPONENT tools)
   # Only when it is installed is it known where ftd then is.
   install(CODE "set(PREFIX \${CMAKE_INSTALL_PREFIX})

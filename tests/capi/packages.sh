@@ -42,6 +42,9 @@ lib=$(dirname "$(find "$root" -name libft.so.1)")
 man=$root/usr/share/man/man3
 [ -f "$man/libft.3" ] && [ "$(readlink "$man/ft_options_set.3")" = ft_options.3 ] ||
   { echo "libft-dev has no manual pages in $man"; exit 1; }
+for page in ftctl ftd xl-ft; do
+  [ -f "$root/usr/share/man/man8/$page.8" ] || { echo "libft-tools has no manual page of $page"; exit 1; }
+done
 export LD_LIBRARY_PATH=$lib
 "$root/usr/bin/ftctl" --version
 "$root/usr/sbin/ftd" --version
