@@ -87,6 +87,17 @@ for how in "systemctl restart ftd" "systemctl kill --kill-whom=main -s KILL ftd"
   eventually 30 as_at_first  # Counted from the beginning: what was touched never is as it was.
 done
 
+echo "--- ftctl upgrade --all"
+for name in web kv; do is ftctl $name keeper.outdated True || fail "$name: the new package is not noticed"; done
+ftctl upgrade --all
+for name in web kv; do
+  is ftctl $name keeper.outdated False || fail "$name is still served by the old ftctl"
+  is there $name role primary || fail "$name was not handed over"
+  there switchover $name
+  eventually 60 is ftctl $name role primary
+  eventually 60 protected ftctl $name
+done
+
 echo "--- apt-get purge"
 apt-get purge -y libft-tools libft1 > /tmp/purge.log 2>&1 || { cat /tmp/purge.log && fail "apt-get purge"; }
 grep forgotten /tmp/purge.log || { cat /tmp/purge.log && fail "no word about the guests"; }

@@ -236,6 +236,39 @@ s.sendall(sys.argv[2].encode() + b"\n"); print(s.makefile().readline())'
   answers daemon '{"command": "status"}' 'Permission denied' || fail "anybody may look"
 }
 
+# A new ftctl is installed: each host's part of the guest is started anew, and the guest is back.
+upgrade() {
+  cp "$ftctl" "$folder/ftctl"
+  ftctl=$folder/ftctl
+  start a
+  start b
+  pair web
+  is a web keeper.outdated False || fail "it is outdated before anything was installed"
+  cp "$folder/ftctl" "$folder/new" && mv "$folder/new" "$folder/ftctl"
+  is a web keeper.outdated True || fail "what was installed is not noticed"
+  local old=$(of a web keeper.pid)
+  ! on a upgrade 2> "$folder/said.log" || fail "which guest?"
+  ! on a upgrade nobody 2> "$folder/said.log" || fail "a guest that there is not"
+  on a upgrade web
+  is b web role primary && is a web role backup || fail "web was not handed over"
+  protected a web || fail "it said so before web was protected again"
+  is a web keeper.outdated False && ! kill -0 "$old" 2> /dev/null || fail "the old ftctl is still there"
+  on b upgrade --all
+  is a web role primary && is b web role backup || fail "web did not come back"
+  is b web keeper.outdated False || fail "b is outdated"
+  grep -q 'every guest' <<< "$(on a upgrade --all)" || fail "nothing is outdated any more"
+  ! on a events web | grep -q ' suspected ' || fail "somebody suspected somebody"
+  old=$(of b web keeper.pid)
+  on b upgrade web  # A backup, in its place.
+  is a web role primary && is b web role backup || fail "roles changed for a backup's sake"
+  ! is b web keeper.pid "$old" || fail "the backup is the old process"
+  on b forget web
+  eventually 30 is a web protected False
+  ! on a upgrade web 2> "$folder/said.log" || fail "a guest without a backup was moved"
+  grep -q 'no backup' "$folder/said.log" || fail "no reason"
+  is a web role primary || fail "web does not run any more"
+}
+
 # What the package's removal does: guests are moved away first, and one that cannot go keeps it here.
 purge() {
   local prerm=$4 side

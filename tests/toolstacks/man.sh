@@ -20,7 +20,7 @@ for page in ftctl ftd xl-ft xen-auto-guard xen-end-duty; do
   [ -s "$folder/$page.8" ] || complain "$page has no page"
 done
 on_page ftctl "$ftctl"
-for command in protect standby status events forget doctor; do on_page ftctl "$ftctl" $command; done
+for command in protect standby status events forget upgrade doctor; do on_page ftctl "$ftctl" $command; done
 on_page ftd "$ftd"
 on_page xl-ft "$xl"
 for command in protect list; do on_page xl-ft "$xl" $command; done

@@ -36,6 +36,8 @@ constexpr Command kCommands[] = {
     {"verify", Takes::client, "GUEST", "Compare all memory of both replicas at one epoch"},
     {"unprotect", Takes::client, "GUEST", "Give up the backup; the guest runs on alone"},
     {"forget", Takes::client, "GUEST", "ftd no longer keeps the guest up on this host"},
+    {"upgrade", Takes::client, "GUEST",
+     "Serve this host's part of the guest by the installed release"},
     {"maintenance", Takes::client, "on|off", "Move all guests away before the host goes down"},
     {"metrics", Takes::client, "", "What ftd tells Prometheus"},
     {"bugreport", Takes::doctor, "FILE", "Everything that helps to find a fault, no secrets"},
@@ -98,6 +100,8 @@ void add_own_options(CLI::App& app, const std::string& command, Arguments& a) {
   if (command == "protect" || command == "standby") {
     app.add_flag("--foreground", a.foreground, "Serve in this process, also when ftd runs");
   }
+  if (command == "upgrade")
+    app.add_flag("--all", a.all, "All guests of this host that an older release serves");
   if (command == "forget") {
     app.add_flag("--all", a.all, "All guests of this host");
     app.add_flag("--here", a.here, "Do not move it to its backup first: it stays, unprotected");

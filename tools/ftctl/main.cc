@@ -27,7 +27,8 @@ int dispatch(const Arguments& arguments) {
   if (command == "protect" || command == "run") return protect_command(arguments, *config);
   if (command == "standby") return standby_command(arguments, *config);
   if (command == "doctor") return doctor_command(arguments, *config);
-  if (command == "forget" || command == "maintenance" || command == "metrics") {
+  if (command == "forget" || command == "maintenance" || command == "metrics" ||
+      command == "upgrade") {
     return ftd_command(arguments, *config);
   }
   if (command == "bugreport") return bugreport_command(arguments, *config);

@@ -72,9 +72,10 @@ Result<Json> request_of(const Arguments& arguments) {
     }
     request["on"] = word == "on";
   }
-  if (arguments.command == "forget") {
+  if (arguments.command == "forget" || arguments.command == "upgrade") {
     if (word.empty() != arguments.all) {
-      return failure(with_remedy(Code::invalid, "forget: which guest?", "name one, or say --all"));
+      return failure(with_remedy(Code::invalid, arguments.command + ": which guest?",
+                                 "name one, or say --all"));
     }
     request["guest"] = word;
     request["all"] = arguments.all;

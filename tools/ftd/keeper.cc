@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -22,11 +23,6 @@ Json read_json(const std::string& path) {
   std::stringstream text;
   text << in.rdbuf();
   return Json::parse(text.str(), nullptr, false);
-}
-
-bool names_peer(const Json& section) {
-  const auto peer = section.find("peer");
-  return peer != section.end() && !peer->empty();
 }
 
 // What is known of a process that an earlier ftd started.
@@ -58,6 +54,20 @@ Keeper::Keeper(Places places, Protection protection, Save save, Tell tell)
       protection_(std::move(protection)),
       save_(std::move(save)),
       tell_(std::move(tell)) {}
+
+bool Keeper::names_peer() const {
+  const auto peer = protection_.section.find("peer");
+  return peer != protection_.section.end() && !peer->empty();
+}
+
+// A package that is installed puts a new file in the old one's place.
+bool Keeper::outdated() const {
+  if (!process_) return false;
+  std::error_code error;
+  const std::string runs = fmt::format("/proc/{}/exe", process_->id().pid);
+  const bool same = std::filesystem::equivalent(runs, places_.ftctl, error);
+  return !error && !same;
+}
 
 // By what was stored when it was started; or, where ftd died before it could be, by its socket.
 Result<Process> Keeper::find_process() {
@@ -244,8 +254,7 @@ void Keeper::learn(const Json& status) {
 void Keeper::on_end() {
   const bool lived_long = Clock::now() - began_ > kLongLife;
   const Situation situation{started_as_ == Start::nothing ? protection_.start : started_as_,
-                            role_ == "primary", names_peer(protection_.section),
-                            lived_long ? 0 : failures_};
+                            role_ == "primary", names_peer(), lived_long ? 0 : failures_};
   const Next next = next_after(situation, last_ending_);
   process_.reset();
   stream_.reset();

@@ -47,6 +47,8 @@ class Keeper {
   pid_t pid() const { return process_ ? process_->id().pid : 0; }
   std::string role() const { return role_; }
   bool has_process() const { return process_.has_value(); }
+  bool names_peer() const;  // Whose backup this host can be.
+  bool outdated() const;    // Its process is not the ftctl that would be started now.
   // How the last process that could not be kept ended; for whoever asked for the start.
   const std::optional<ftctl::Ending>& last_ending() const { return last_ending_; }
 

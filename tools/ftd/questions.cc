@@ -46,6 +46,7 @@ void add_own(Json& status, const Keeper& keeper) {
   status["keeper"] = {{"phase", to_string(keeper.phase())},
                       {"starts", libft::ftd::to_string(keeper.protection().start)},
                       {"pid", keeper.pid()},
+                      {"outdated", keeper.outdated()},
                       {"note", keeper.protection().note}};
 }
 

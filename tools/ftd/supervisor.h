@@ -90,8 +90,13 @@ class Supervisor {
   Result<std::vector<Leaving>> all_leaving();
   Status forget_one(const std::string& name, bool here, Keeper::Clock::time_point until);
   Json maintenance(const Json& request);
+  static Keeper::Clock::time_point until_of(const Json& request);
   Status drain(Keeper::Clock::time_point until);
   void release_all();
+
+  // upgrade.cc
+  Json upgrade(const Json& request);
+  Status upgrade_one(const Json& status, Keeper::Clock::time_point until);
 
   // Waits without the lock's work being held up; false when `until` has come.
   bool wait_until(Lock& lock, Keeper::Clock::time_point until, const std::function<bool()>& done);

@@ -23,10 +23,6 @@ int patience_ms(const Json& request) {
   return std::clamp(request.value("patience_ms", 30000), 1, 3'600'000);
 }
 
-Keeper::Clock::time_point until_of(const Json& request) {
-  return Keeper::Clock::now() + Millis{patience_ms(request)};
-}
-
 Json done(const std::string& text) { return Json{{"ok", true}, {"text", text}}; }
 
 // As its ftctl would have ended with this exit code; the words are its own.
@@ -51,12 +47,17 @@ Status nobody(const std::string& guest) {
 
 }  // namespace
 
+Keeper::Clock::time_point Supervisor::until_of(const Json& request) {
+  return Keeper::Clock::now() + Millis{patience_ms(request)};
+}
+
 Json Supervisor::answer_wish(const Json& request) {
   const std::string command = request["command"].get<std::string>();
   if (command == "protect") return start_guest(Start::primary, request);
   if (command == "standby") return start_guest(Start::backup, request);
   if (command == "forget") return forget(request);
   if (command == "maintenance") return maintenance(request);
+  if (command == "upgrade") return upgrade(request);
   if (command == "stop") {
     return error_answer(with_remedy(
         Code::refused, "ftd keeps up the guests of this host: to end them is no single wish",
