@@ -41,6 +41,8 @@ Status not_here(const std::string& guest) {
 
 Json Supervisor::upgrade(const Json& request) {
   const bool all = request.value("all", false);
+  if (!all && request.value("guest", "").empty())
+    return ftctl::error_answer(with_remedy(Code::invalid, "upgrade: which guest?", "name one"));
   const auto until = until_of(request);
   std::vector<Json> guests;
   for (Json& status : statuses(all ? "" : request.value("guest", ""))) {
