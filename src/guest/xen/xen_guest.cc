@@ -97,6 +97,7 @@ class Xen final : public XenGuest {
   bool suspends() const { return parts_.shape.stop_way() != StopWay::paused; }
   Result<Stopped> stop();
   void go_on_at_last();
+  bool ended_by_itself() const;
 
   Parts parts_;
   Intentions intentions_;
@@ -186,8 +187,17 @@ void Xen::set_event_sink(std::function<void(GuestEvent)> sink) {
   sink_ = std::move(sink);
 }
 
+// It executes nothing any more, and who built it has to know how it ended: to remove it, or to
+// start it again.
+bool Xen::ended_by_itself() const {
+  const auto info = calls().domain(parts_.domain);
+  return info && *info && !(*info)->dying && (*info)->shutdown &&
+         (*info)->reason != kShutdownSuspend;
+}
+
 void Xen::destroy() {
   if (intentions_.destroying.exchange(true)) return;
+  if (!parts_.shell && ended_by_itself()) return stop_tracking();
   tracking_ = false;
   parts_.throw_away.reset();
   if (parts_.shell) return parts_.shell.reset();  // Takes all of it along.

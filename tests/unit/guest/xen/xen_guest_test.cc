@@ -380,6 +380,25 @@ TEST_CASE("a guest that ended is not asked, and not set running") {
   CHECK(host->domains[1].info.shutdown);
 }
 
+TEST_CASE("a guest that ended by itself is left to who built it") {
+  const auto host = host_with_guest();
+  auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE(guest);
+  REQUIRE((*guest)->start_tracking().ok());
+  {
+    const std::scoped_lock lock(host->mutex);
+    host->domains[1].info.shutdown = true;
+    host->domains[1].info.reason = kShutdownReboot;
+  }
+  (*guest)->destroy();
+  REQUIRE(host->domains.contains(1));
+  CHECK(host->domains[1].info.shutdown);
+  CHECK_FALSE(host->domains[1].logs);
+  CHECK_FALSE(host->store.contains("/libft/1"));  // Its mark: libft has let go.
+  guest->reset();
+  CHECK(host->domains.contains(1));
+}
+
 TEST_CASE("a guest that was handed over is destroyed as it stands, and never set running") {
   const auto host = host_with_guest();
   auto primary = XenGuest::attach(kName, host->options());
