@@ -217,11 +217,15 @@ void BackupRunner::on_frame(OwnedFrame frame) {
   handle_waiting();
 }
 
-// In order, and only while this replica acknowledges: see core::Backup::acknowledges.
+// In order, and only while this replica acknowledges: see core::Backup::acknowledges. What finds no
+// room is not acknowledged before the follower has made some.
 void BackupRunner::handle_waiting() {
   if (handling_) return;
   handling_ = true;
-  while (!waiting_.empty() && core_.acknowledges() && !(trying_ && trying_->holds)) {
+  const auto has_room = [this] {
+    return !(trying_ && trying_->holds) && !(follow_ && follow_->full());
+  };
+  while (!waiting_.empty() && core_.acknowledges() && has_room()) {
     const auto frame = std::move(waiting_.front());
     waiting_.pop_front();
     handle(frame);
