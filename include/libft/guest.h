@@ -104,7 +104,8 @@ class Guest {
   // On failure nothing is lost: the next call reports at least as much.
   virtual Status take_written(PageSet& written) = 0;
 
-  // Replaces `state` by the CPUs' and devices' state, without memory. REQUIRES: paused by pause().
+  // Replaces `state` by the CPUs' and devices' state, without memory. REQUIRES: paused by pause(), or
+  // a standby that is executed (DeterministicGuest) and stands still.
   // The bytes may still be owned by the driver when this returns: fetch_state() copies them out,
   // and may be called after resume(), before the next pause().
   virtual Status save_state() = 0;

@@ -203,6 +203,10 @@ class Session {
   virtual Status fail_over() = 0;    // On the backup: take over now; the arbiter still decides.
   virtual Status unprotect() = 0;    // On the primary: runs on alone, output open.
 
+  // On the primary: goes over to another strategy between two epochs, protected all the while. Waits
+  // until it is in effect. Its backup goes with it; without one, the next backup is protected so.
+  virtual Result<std::string> change_strategy(Strategy to, Nanos patience) = 0;
+
   // Compares the hashes of all memory of both replicas at one acknowledged epoch. Primary. Waits.
   virtual Result<std::string> verify(Nanos patience) = 0;
   // Runs a copy of the newest epoch on this backup, unplugged, for a moment, then discards it;

@@ -74,6 +74,11 @@ class Primary {
   PrimaryState state() const { return state_; }
   const OwnershipRecord& record() const { return record_; }
   const Incarnation& self() const { return self_; }
+  // How often, and how many at a time, from now on: of another strategy.
+  void set_rhythm(const IntervalOptions& interval, std::uint32_t inflight_max) {
+    options_.interval = interval;
+    options_.inflight_max = inflight_max;
+  }
   const std::optional<Incarnation>& peer() const { return peer_; }
   bool is_protected() const { return state_ == PrimaryState::protecting && peer_connected_; }
   Epoch newest_captured() const { return captured_; }

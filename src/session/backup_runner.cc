@@ -182,8 +182,12 @@ void BackupRunner::on_welcomed(const wire::Welcome& welcome, Generation generati
                                                               context_.parts.arena);
   assembler_->drop_partial();
   logs_.drop_partial();
-  strategy_ = strategy_of(welcome.features);
-  if (!welcome.resume) stop_following();  // Before its guest's memory is written anew.
+  if (welcome.resume) {
+    become(strategy_of(welcome.features));  // A change may have been lost with the connection.
+  } else {
+    stop_following();  // Before its guest's memory is written anew.
+    strategy_ = strategy_of(welcome.features);
+  }
   replica_.guest->set_event_sink(
       posting_.later<GuestEvent>([this](const GuestEvent& event) { on_guest_event(event); }));
   detector_.reset();
@@ -208,7 +212,8 @@ void BackupRunner::on_welcomed(const wire::Welcome& welcome, Generation generati
   context_.tell(LogLevel::info, "connected", description, {});
   perform(core_.on_welcome(context_.now(), welcome, generation));
   connected_ = true;
-  if (welcome.resume && shelf_) send(wire::Followed{shelf_->image()}, core_.generation());
+  if (welcome.resume && shelf_ && !follow_)
+    send(wire::Followed{shelf_->image()}, core_.generation());
   acknowledge_executed();
 }
 
@@ -271,6 +276,7 @@ void BackupRunner::apply(EpochId id) {
   context_.statistics.update([](SessionStatus& s) { ++s.epochs; });
   if (executed_ == id) return;
   if (log_ && log_->id == id) return keep_log(*std::exchange(log_, std::nullopt));
+  stop_following();
   apply_image();
   if (is_logged(strategy_)) begin_log(id);
 }
@@ -308,6 +314,8 @@ void BackupRunner::on_message(const wire::Message& message, Generation generatio
   const Time now = context_.now();
   if (const auto* joined = std::get_if<wire::Joined>(&message))
     return perform(core_.on_joined(now, joined->generation));
+  if (const auto* change = std::get_if<wire::Change>(&message))
+    return become(strategy_of(change->features));
   if (const auto* over = std::get_if<wire::SwitchOver>(&message))
     return perform(core_.on_switch_over(now, over->id));
   if (const auto* ended = std::get_if<wire::Ended>(&message))

@@ -69,6 +69,11 @@ class BackupRunner {
   void on_log(const wire::Frame& frame);
   void apply(EpochId id);
   void begin_log(EpochId base);
+  void become(Strategy strategy);
+  std::unique_ptr<FollowThread> follower();
+  Status load_image();
+  void follow_shelf();
+  void adopt();
   FollowThread::Sinks follow_sinks();
   void on_rebase(EpochId id);
   void apply_image();
@@ -114,9 +119,11 @@ class BackupRunner {
   // Of a guest whose epochs are logs:
   Strategy strategy_ = Strategy::checkpoint;
   replay::LogAssembler logs_;
-  std::optional<wire::LogEpoch> log_;      // Whole, and about to be applied.
-  std::unique_ptr<FollowThread> follow_;   // replay, lockstep
-  std::optional<replay::LogShelf> shelf_;  // hybrid
+  std::optional<wire::LogEpoch> log_;     // Whole, and about to be applied.
+  std::unique_ptr<FollowThread> follow_;  // replay, lockstep
+  // hybrid. Beside a follower: what it has not yet come to is not for it.
+  std::optional<replay::LogShelf> shelf_;
+  EpochId followed_;  // The newest epoch that was executed here.
   std::unique_ptr<ExamineThread> examining_;
   struct Executing {  // lockstep: here, and not acknowledged before it was executed.
     EpochId id;

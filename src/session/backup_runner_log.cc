@@ -6,6 +6,7 @@
 
 #include "os/memory_free.h"
 #include "session/backup_runner.h"
+#include "session/strategy.h"
 
 namespace libft::session {
 namespace {
@@ -47,19 +48,23 @@ void BackupRunner::keep_log(wire::LogEpoch log) {
 
 // The checkpoint is applied: here the log begins.
 void BackupRunner::begin_log(EpochId base) {
-  stop_following();
   Status status = replica_.guest->load_state(assembler_->state());
   const auto at = status ? replica_.exact->position() : failure(status);
   if (!at) return start_over(at.error().within("begin to follow").to_string());
   logs_.begin(base, *at);
+  followed_ = base;
   if (strategy_ == Strategy::hybrid) {
     shelf_.emplace(base);
     return;
   }
+  follow_ = follower();
+}
+
+std::unique_ptr<FollowThread> BackupRunner::follower() {
   FollowThread::Check check;
   if (context_.parts.check)
     check = [this, copy = replica_.guest.get()] { return context_.parts.check(*copy); };
-  follow_ = std::make_unique<FollowThread>(
+  return std::make_unique<FollowThread>(
       *replica_.exact, [this] { return set_landmark(); }, std::move(check), follow_sinks());
 }
 
@@ -81,19 +86,63 @@ void BackupRunner::on_rebase(EpochId id) {
   send(wire::Followed{id}, core_.generation());
 }
 
-// A take-over: the image first, then what was logged since.
+// The primary goes over to another strategy. Everything that came before is acknowledged.
+void BackupRunner::become(Strategy strategy) {
+  if (strategy == strategy_) return;
+  const bool follows = follow_ && !shelf_;
+  strategy_ = strategy;
+  context_.statistics.update([&](SessionStatus& s) { s.strategy = to_string(strategy); });
+  context_.tell(LogLevel::info, "strategy", std::string(to_string(strategy)), {});
+  if (context_.parts.check && !is_followed(strategy))
+    return start_over("there is a check to make here, and nothing is executed any more");
+  if (follows && strategy == Strategy::checkpoint)
+    return start_over("a primary that changes from logs to checkpoints without an image between");
+  if (follows && strategy == Strategy::hybrid) {
+    shelf_.emplace(logs_.newest());
+    if (followed_ == logs_.newest()) adopt();
+  } else if (shelf_ && is_logged(strategy)) {
+    Status status = load_image();
+    if (status && !follow_) follow_ = follower();
+    if (status) follow_shelf();
+    if (!status) return start_over(status.within("begin to follow").to_string());
+    shelf_.reset();
+  }  // A shelf serves a take-over until the checkpoint that makes it void is here.
+}
+
+// The follower has come to where the shelf begins: its memory is the image.
+void BackupRunner::adopt() {
+  follow_.reset();
+  std::vector<std::byte> state;
+  Status status = replica_.guest->save_state();
+  if (status) status = replica_.guest->fetch_state(state);
+  if (!status) return start_over(status.within("take an image of what was executed").to_string());
+  assembler_->adopt(shelf_->image(), std::move(state));
+  send(wire::Followed{shelf_->image()}, core_.generation());
+}
+
+// A take-over: the image first, then what was logged since. Without a landmark: setting one costs
+// time, and nobody is left to compare with.
 Status BackupRunner::execute_shelf() {
+  FT_TRY(load_image());
+  if (!follow_)
+    follow_ = std::make_unique<FollowThread>(*replica_.exact, nullptr, nullptr, follow_sinks());
+  follow_shelf();
+  return follow_->finish();
+}
+
+// Where the kept logs begin. A follower that is still on its way there needs none.
+Status BackupRunner::load_image() {
+  if (follow_) return {};
   FT_TRY(replica_.guest->load_state(assembler_->state()));
   FT_ASSIGN(const Position at, replica_.exact->position());
-  auto logs = shelf_->take();
-  if (!logs.empty() && logs.front().mark.from != at)
-    return Status(Code::corrupt,
-                  fmt::format("the image of epoch {} is at position {}, its log begins at {}",
-                              to_string(shelf_->image()), at.value, logs.front().mark.from.value));
-  // Without a landmark: setting one costs time, and nobody is left to compare with.
-  follow_ = std::make_unique<FollowThread>(*replica_.exact, nullptr, nullptr, follow_sinks());
-  for (auto& log : logs) follow_->take(std::move(log));
-  return follow_->finish();
+  if (shelf_->begins_at().value_or(at) == at) return {};
+  return Status(Code::corrupt,
+                fmt::format("the image of epoch {} is at position {}, its log begins at {}",
+                            to_string(shelf_->image()), at.value, shelf_->begins_at()->value));
+}
+
+void BackupRunner::follow_shelf() {
+  for (auto& log : shelf_->take()) follow_->take(std::move(log));
 }
 
 // What a difference can be located by; without it the guest is followed just as well. The
@@ -118,6 +167,11 @@ std::unique_ptr<replay::Landmark> BackupRunner::set_landmark() {
 }
 
 void BackupRunner::on_followed(EpochId id) {
+  followed_ = id;
+  if (shelf_) {
+    if (id == shelf_->image()) adopt();
+    return;
+  }
   send(wire::Followed{id}, core_.generation());
   for (Executing& executing : executing_)
     if (executing.id == id) executing.done = true;

@@ -17,6 +17,8 @@ constexpr Nanos kLogFloor = std::chrono::microseconds{200};
 constexpr Nanos kLogIdle = Millis{10};
 constexpr std::uint32_t kLogsInflight = 32;
 
+}  // namespace
+
 core::PrimaryOptions core_options(const SessionOptions& options, const GateLimits& gate) {
   core::PrimaryOptions core;
   core.interval.kind =
@@ -34,8 +36,6 @@ core::PrimaryOptions core_options(const SessionOptions& options, const GateLimit
   core.stall_limit = options.detector.interval * options.detector.missed_max;
   return core;
 }
-
-}  // namespace
 
 Result<std::unique_ptr<PrimaryRunner>> PrimaryRunner::make(Context& context, Replica& replica,
                                                            Incarnation self, OwnershipRecord record,
@@ -105,6 +105,7 @@ PrimaryRunner::~PrimaryRunner() {
   connection_.reset();
   end_log();
   if (verification_) verification_->done(failure(Code::cancelled, "the session stopped"));
+  if (change_) change_->done(failure(Code::cancelled, "the session stopped"));
   if (tracking_) replica_.guest->stop_tracking();
 }
 
@@ -164,6 +165,7 @@ void PrimaryRunner::tick() {
   perform(core_.on_tick(context_.now()));
   if (!core_.must_confirm()) context_.parts.guard->beat();
   if (following_) watch_log();
+  go_on_with_change();
   if (detector_) detector_->progress();
 }
 
@@ -173,7 +175,8 @@ void PrimaryRunner::on_message(const wire::Message& message) {
   const Time now = context_.now();
   if (const auto* ack = std::get_if<wire::Ack>(&message)) {
     if (following_) following_->recorder.acknowledged(ack->id);
-    return perform(core_.on_ack(now, ack->id));
+    perform(core_.on_ack(now, ack->id));
+    return go_on_with_change();
   }
   if (const auto* followed = std::get_if<wire::Followed>(&message))
     return on_followed(followed->id);

@@ -22,6 +22,8 @@
 
 namespace libft::session {
 
+core::PrimaryOptions core_options(const SessionOptions& options, const GateLimits& gate);
+
 class PrimaryRunner {
  public:
   // `record` is definite and names `self`. The gate is opened; the guest runs, or is about to.
@@ -37,6 +39,9 @@ class PrimaryRunner {
   Status unprotect();
   using VerifyDone = std::function<void(Result<std::string>)>;
   void verify(VerifyDone done);
+  // `done` when it is in effect, or will not be.
+  using ChangeDone = std::function<void(Result<std::string>)>;
+  void change_strategy(Strategy to, ChangeDone done);
   const core::Primary& core() const { return core_; }
 
  private:
@@ -86,6 +91,13 @@ class PrimaryRunner {
   bool logging() const { return following_ && following_->recorder.begun(); }
   bool hybrid() const { return context_.options.strategy == Strategy::hybrid; }
   bool rebase_due(const core::TakeCheckpoint& order) const;
+  bool change_first(const core::TakeCheckpoint& order);
+  void forget_written();
+  void take_step(const core::TakeCheckpoint& order);
+  void adopt_strategy(Strategy to);
+  bool drained() const;
+  void go_on_with_change();
+  void end_change(Result<std::string> outcome);
   Status capture_and_cut(const core::TakeCheckpoint& order, Cut& cut);
   void send_rebase(checkpoint::CapturedEpoch* image);
   void on_rebased(EpochId image);
@@ -113,7 +125,7 @@ class PrimaryRunner {
   void welcome(std::unique_ptr<Transport> transport, std::vector<std::byte> rest,
                const wire::Hello& hello, bool resume);
   void refuse(Transport& transport, Code code, const std::string& why);
-  void carry_since(EpochId newest);
+  void continue_from(EpochId newest);
   void start_detector(std::uint64_t token);
   void on_detector(const DetectorEvent& event);
   void begin_sync();
@@ -142,18 +154,20 @@ class PrimaryRunner {
   // Of a guest that is replayed, while it has a backup.
   struct Following {
     replay::Recorder recorder;
-    struct Epoch {
+    struct Ahead {
       EpochId id;
       Time cut_at;
       std::size_t bytes;
     };
-    std::deque<Epoch> ahead;  // Not yet executed by the backup; hybrid: not yet in its image.
+    std::deque<Ahead> ahead;  // Not yet executed by the backup; hybrid: not yet in its image.
     struct Rebase {           // hybrid: captured, and not known to be the backup's image.
       EpochId id;
       PageSet pages;
-      bool lost = false;  // Its connection broke.
+      bool lost = false;     // Its connection broke.
+      bool adopted = false;  // Not sent: the backup's own memory, once it is that far.
     };
     std::optional<Rebase> rebase;
+    Epoch begun_at;
     Time hashed_at, rebased_at;
     unsigned pace = 100;
     explicit Following(DeterministicGuest& guest) : recorder(guest) {}
@@ -163,6 +177,20 @@ class PrimaryRunner {
   std::deque<Pending> pending_;
   std::optional<Sync> sync_;
   std::optional<Verification> verification_;
+  struct Changing {
+    Strategy to;
+    ChangeDone done;
+    Time asked_at;
+    bool cut_next = false;  // The cut that follows is the last under the old strategy.
+    std::optional<core::TakeCheckpoint> waits;  // For what is in flight.
+  };
+  std::optional<Changing> change_;
+  struct ImageBefore {  // The checkpoint of that epoch builds on an image older than the log.
+    Epoch first;
+    EpochId image;
+  };
+  std::optional<ImageBefore> image_before_;
+  std::uint64_t peer_features_ = 0;
   ActionQueue actions_;
   std::uint64_t gate_turns_ = 0;  // How often the gate was opened, or its output discarded.
   bool tracking_ = false;

@@ -98,10 +98,10 @@ void PrimaryRunner::welcome(std::unique_ptr<Transport> transport, std::vector<st
   if (auto status = prepare_to_replicate(); !status)
     return refuse(*transport, status.code(), status.message());
   disconnect();
-  if (resume && !logging()) {
-    carry_since(hello.newest_complete);
-    encoder_->resume(hello.newest_complete);
-  } else if (!resume) {
+  peer_features_ = hello.features;
+  if (resume) {
+    continue_from(hello.newest_complete);
+  } else {
     encoder_->reset();
     pending_.clear();
   }
@@ -134,17 +134,25 @@ void PrimaryRunner::welcome(std::unique_ptr<Transport> transport, std::vector<st
     s.peer = to_string(hello.backup);
   });
   // Before anything that is cut from here on.
-  if (resume && following_)
+  if (resume && logging())
     for (auto& log : following_->recorder.since(hello.newest_complete)) send_log(std::move(log));
   perform(core_.on_backup(context_.now(), hello));
 }
 
-// What the backup lacks goes with the next epoch, raw: the reference image is ahead of it.
-void PrimaryRunner::carry_since(EpochId newest) {
+// What the backup lacks goes with the next epoch, raw: the reference image is ahead of it. Logs
+// that it lacks are sent again, unless the checkpoint that they begin with never came.
+void PrimaryRunner::continue_from(EpochId newest) {
+  if (logging() && newest.epoch >= following_->begun_at) return;
+  if (logging()) {
+    following_.reset();  // First: it unplugs itself from the guest.
+    following_ = std::make_unique<Following>(*replica_.exact);
+  }
   PageSet lacking;
   for (const auto& pending : pending_)
     if (pending.record.id.epoch > newest.epoch) lacking.merge(pending.pages);
   checkpointer_->carry(lacking);
+  const bool older = image_before_ && newest.epoch < image_before_->first;
+  encoder_->resume(older ? image_before_->image : newest);
 }
 
 void PrimaryRunner::start_detector(std::uint64_t token) {
@@ -202,6 +210,8 @@ void PrimaryRunner::drop_peer(const std::string& why) {
   if (tracking_) replica_.guest->stop_tracking();
   tracking_ = false;
   if (verification_) end_verification(failure(Code::peer_lost, "the backup went away meanwhile"));
+  if (change_) end_change(failure(Code::peer_lost, "the backup went away meanwhile"));
+  image_before_.reset();
   forget_peer();
 }
 

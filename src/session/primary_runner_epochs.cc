@@ -56,6 +56,7 @@ void PrimaryRunner::let_run() {
 }
 
 void PrimaryRunner::begin_checkpoint(const core::TakeCheckpoint& order) {
+  if (change_first(order)) return;
   if (logging()) return cut_log(order);
   when_still([this, order](const Status& status, Nanos handshake) {
     if (status) return checkpoint(order, handshake);

@@ -13,6 +13,7 @@ namespace libft::session {
 
 // REQUIRES: the guest stands where checkpoint `base` was taken.
 Status PrimaryRunner::begin_log(EpochId base) {
+  following_->begun_at = base.epoch;
   following_->ahead.clear();
   following_->rebase.reset();
   following_->hashed_at = following_->rebased_at = context_.now();

@@ -13,7 +13,9 @@ bool PrimaryRunner::rebase_due(const core::TakeCheckpoint& order) const {
       !checkpointer_->slot_free())
     return false;
   const bool verify = verification_ && verification_->id.epoch.value == 0;
-  return verify || context_.now() - following_->rebased_at >= context_.options.rebase_interval;
+  const bool for_change = change_ && following_->rebased_at < change_->asked_at;
+  return verify || for_change ||
+         context_.now() - following_->rebased_at >= context_.options.rebase_interval;
 }
 
 // The log is cut in the checkpoint's pause: both end at the same position.
@@ -64,7 +66,7 @@ void PrimaryRunner::send_rebase(checkpoint::CapturedEpoch* image) {
 // was lost with its connection goes with the next rebase, raw: the reference image is ahead of it.
 void PrimaryRunner::on_rebased(EpochId image) {
   auto& rebase = following_->rebase;
-  if (!rebase || (rebase->id != image && !rebase->lost)) return;
+  if (!rebase || (rebase->id != image && (!rebase->lost || rebase->adopted))) return;
   if (rebase->id != image) {
     checkpointer_->carry(rebase->pages);
     encoder_->resume(image);

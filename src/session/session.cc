@@ -100,6 +100,15 @@ class SessionImpl final : public Session {
     return wait_for(Wish::test_failover, patience);
   }
 
+  Result<std::string> change_strategy(Strategy to, Nanos patience) override {
+    return wait_while(patience, [&](Done done) {
+      mailbox_.post([this, to, done = std::move(done)]() mutable {
+        if (primary_) return primary_->change_strategy(to, std::move(done));
+        done(failure(Code::refused, "this replica is not the primary: ask the other host"));
+      });
+    });
+  }
+
   void post(Wish wish, Done done) override {
     mailbox_.post([this, wish, done = std::move(done)]() mutable { grant(wish, std::move(done)); });
   }
@@ -281,9 +290,14 @@ class SessionImpl final : public Session {
   }
 
   Result<std::string> wait_for(Wish wish, Nanos patience) {
+    return wait_while(patience, [&](Done done) { post(wish, std::move(done)); });
+  }
+
+  template <class Begin>
+  Result<std::string> wait_while(Nanos patience, Begin&& begin) {
     auto promise = std::make_shared<std::promise<Result<std::string>>>();
     auto answer = promise->get_future();
-    post(wish, [promise](Result<std::string> value) { promise->set_value(std::move(value)); });
+    begin([promise](Result<std::string> value) { promise->set_value(std::move(value)); });
     if (answer.wait_for(patience) == std::future_status::ready) return answer.get();
     return failure(Code::timeout, "no answer in time");
   }

@@ -284,6 +284,11 @@ void records(Io& io, auto& m, const Followed*) {
   io.record(0x8020, [&](auto& f) { fields_of_id(f, m.id); });
 }
 
+template <class Io>
+void records(Io& io, auto& m, const Change*) {
+  io.record(0x8002, [&](auto& f) { f.number(m.features); });
+}
+
 // --- the two directions ------------------------------------------------------------------------
 
 class Writer {
@@ -343,7 +348,7 @@ static_assert(std::is_same_v<std::variant_alternative_t<0, Message>, Hello> &&
               std::is_same_v<std::variant_alternative_t<5, Message>, Ack> &&
               std::is_same_v<std::variant_alternative_t<9, Message>, Bye>);
 static_assert(int(FrameType::hello) == 1 && int(FrameType::ack) == 6 && int(FrameType::bye) == 10);
-static_assert(std::variant_size_v<Message> == 12 && int(FrameType::followed) == 12);
+static_assert(std::variant_size_v<Message> == 13 && int(FrameType::change) == 13);
 
 template <class M>
 Result<Message> decode_as(Records& from) {
@@ -368,6 +373,7 @@ Result<Message> decode_type(FrameType type, Records& from) {
     case FrameType::bye: return decode_as<Bye>(from);
     case FrameType::verify: return decode_as<Verify>(from);
     case FrameType::followed: return decode_as<Followed>(from);
+    case FrameType::change: return decode_as<Change>(from);
     default: break;
   }
   return failure(Code::unsupported, fmt::format("frame type {} is not a message", unsigned(type)));

@@ -25,6 +25,7 @@ constexpr std::uint64_t logs = 1u << 3;
 constexpr std::uint64_t executed = 1u << 4;  // A log is acknowledged when it was executed.
 // Checkpoints travel beside the logs; what they cover need not be executed.
 constexpr std::uint64_t rebases = 1u << 5;
+constexpr std::uint64_t changes = 1u << 6;  // The strategy may change: see Change.
 }  // namespace feature
 
 struct RegionShape {  // A GuestInfo::memory entry without its bytes.
@@ -138,10 +139,17 @@ struct Followed {  // Backup to primary: epoch `id`, a log, was executed here, u
   bool operator==(const Followed&) const = default;
 };
 
+// Primary to backup: what follows is of the strategy of these features (logs, executed, rebases).
+// Everything before was acknowledged.
+struct Change {
+  std::uint64_t features = 0;
+  bool operator==(const Change&) const = default;
+};
+
 inline constexpr std::size_t kVerifyGroupsMax = 1u << 16;
 inline constexpr std::size_t kVerifyPagesMax = 1u << 14;
 
 using Message = std::variant<Hello, Welcome, Refuse, SyncRound, ProbeAnswer, Ack, Joined,
-                             SwitchOver, Ended, Bye, Verify, Followed>;
+                             SwitchOver, Ended, Bye, Verify, Followed, Change>;
 
 }  // namespace libft::wire

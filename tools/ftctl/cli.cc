@@ -34,6 +34,8 @@ constexpr Command kCommands[] = {
     {"test-failover", Takes::client, "GUEST",
      "On the backup: run a copy, unplugged, and discard it"},
     {"verify", Takes::client, "GUEST", "Compare all memory of both replicas at one epoch"},
+    {"strategy", Takes::client, "GUEST STRATEGY",
+     "Go over to another strategy, protected all the while"},
     {"unprotect", Takes::client, "GUEST", "Give up the backup; the guest runs on alone"},
     {"forget", Takes::client, "GUEST", "ftd no longer keeps the guest up on this host"},
     {"upgrade", Takes::client, "GUEST",

@@ -172,12 +172,14 @@ int wait_for_end(const Arguments& arguments, const Known& target) {
                   "`ftctl status` shows how it goes on; --timeout waits longer"));
 }
 
-int wish(const Arguments& arguments, const Settings& settings, const std::string& guest) {
+int wish(const Arguments& arguments, const Settings& settings, const std::string& guest,
+         const std::string& strategy) {
   const auto target = choose(arguments, settings, guest);
   if (!target) return print_error(target.error());
-  const Json request{{"command", arguments.command},
-                     {"guest", target->status.value("guest", "")},
-                     {"patience_ms", arguments.timeout_ms}};
+  Json request{{"command", arguments.command},
+               {"guest", target->status.value("guest", "")},
+               {"patience_ms", arguments.timeout_ms}};
+  if (!strategy.empty()) request["strategy"] = strategy;
   const auto answer = ask_once(target->socket, request, arguments.timeout_ms + 5000);
   if (!answer) return print_error(answer.error());
   if (const Status done = answer_status(*answer); !done) return print_error(done);
@@ -210,7 +212,16 @@ std::vector<Json> statuses_here(const Settings& settings, const std::string& gue
 }
 
 int client_command(const Arguments& arguments, const Config& config) {
-  if (arguments.guests.size() > 1) {
+  std::vector<std::string> guests = arguments.guests;
+  std::string strategy;
+  if (arguments.command == "strategy") {
+    if (guests.empty())
+      return print_error(with_remedy(Code::invalid, "strategy: which one?",
+                                     "ftctl strategy GUEST checkpoint|hybrid|replay|lockstep"));
+    strategy = guests.back();
+    guests.pop_back();
+  }
+  if (guests.size() > 1) {
     return print_error(with_remedy(Code::invalid, "one guest at a time", "name one, or none"));
   }
   const auto settings = settings_for(arguments, config, "");
@@ -218,12 +229,12 @@ int client_command(const Arguments& arguments, const Config& config) {
   if (const auto ftd = ftd_to_look_at(settings->state_dir); !ftd && settings->control.empty()) {
     return print_error(ftd.error());
   }
-  const std::string guest = arguments.guests.empty() ? "" : arguments.guests[0];
+  const std::string guest = guests.empty() ? "" : guests[0];
   if (arguments.command == "list") return list(arguments, *settings);
   if (arguments.command == "status") return status(arguments, *settings, guest);
   if (arguments.command == "events") return events(arguments, *settings, guest);
   if (arguments.command == "stop") return stop(arguments, *settings);
-  return wish(arguments, *settings, guest);
+  return wish(arguments, *settings, guest, strategy);
 }
 
 }  // namespace libft::ftctl

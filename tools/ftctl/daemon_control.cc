@@ -98,11 +98,16 @@ Json Daemon::answer_wish(const std::string& command, const Json& request) {
     const Status permitted = host_.permit(served.settings, served.guest, session.status());
     return accepted_or_error(permitted.ok() ? session.unprotect() : permitted);
   }
+  if (command == "strategy") {
+    const auto to = strategy_from(request.value("strategy", ""));
+    if (!to) return error_answer(to.error());
+    return text_or_error(session.change_strategy(*to, patience_of(request)));
+  }
   if (command == "verify") return text_or_error(session.verify(patience_of(request)));
   if (command == "test-failover") return text_or_error(session.test_failover(patience_of(request)));
-  return error_answer(with_remedy(
-      Code::invalid, fmt::format("unknown command {}", command),
-      "status, list, events, switchover, failover, test-failover, verify, unprotect, stop"));
+  return error_answer(with_remedy(Code::invalid, fmt::format("unknown command {}", command),
+                                  "status, list, events, switchover, failover, test-failover, "
+                                  "verify, strategy, unprotect, stop"));
 }
 
 }  // namespace libft::ftctl

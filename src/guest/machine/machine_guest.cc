@@ -304,7 +304,7 @@ Status MachineGuest::take_written(PageSet& written) {
 Status MachineGuest::save_state() {
   Entry entry(*this);
   if (life_ == Life::ended) return Status(Code::guest_gone, "save state: the guest has ended");
-  if (!stands_still()) return Status(Code::invalid, "save state: the guest is not paused");
+  if (!stands_still()) return Status(Code::invalid, "save state: the guest does not stand still");
   machine_->save(saved_);
   return {};
 }

@@ -434,6 +434,13 @@ void EpochAssembler::apply() {
   impl_->forget_epoch();
 }
 
+void EpochAssembler::adopt(EpochId id, std::vector<std::byte> state) {
+  FT_ASSERT(impl_->image_complete);
+  impl_->drop_partial();
+  impl_->applied = id;
+  impl_->state = std::move(state);
+}
+
 EpochId EpochAssembler::newest_applied() const { return impl_->applied; }
 
 bool EpochAssembler::partial() const {

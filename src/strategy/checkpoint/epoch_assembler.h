@@ -43,6 +43,10 @@ class EpochAssembler {
   // Copies the complete epoch into the guest's memory. REQUIRES: on_frame named it.
   void apply();
 
+  // The guest's memory came to epoch `id` by itself: that is the image now. REQUIRES: a complete
+  // one was applied before.
+  void adopt(EpochId id, std::vector<std::byte> state);
+
   EpochId newest_applied() const;
   bool partial() const;                      // An epoch is half here.
   std::span<const std::byte> state() const;  // Device state of the newest applied epoch.

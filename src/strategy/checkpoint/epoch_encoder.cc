@@ -303,6 +303,14 @@ void EpochEncoder::resume(EpochId base) {
   impl_->base = base;
 }
 
+void EpochEncoder::adopt(EpochId base) {
+  impl_->reference.clear();
+  impl_->base = base;
+  impl_->state_known = false;
+}
+
+EpochId EpochEncoder::base() const { return impl_->base; }
+
 Status EpochEncoder::encode_sync(Generation generation, PageNo first,
                                  std::span<const std::byte> copy, const FrameSink& sink) {
   FT_ASSERT(copy.size() % impl_->pages.page_bytes() == 0);

@@ -45,6 +45,13 @@ class EpochEncoder {
   // goes whole.
   void resume(EpochId base);
 
+  // The peer's memory came to epoch `base` by itself: the next epoch builds on that, and pages that
+  // were written since travel whole, because what the peer holds of them is not known here.
+  void adopt(EpochId base);
+
+  // The newest epoch of the stream: what the next one builds upon.
+  EpochId base() const;
+
   // First synchronisation: `count` pages from `first` on, copied to `copy` beforehand.
   Status encode_sync(Generation generation, PageNo first, std::span<const std::byte> copy,
                      const FrameSink& sink);

@@ -27,6 +27,11 @@ Status LogShelf::keep(wire::LogEpoch log) {
   return {};
 }
 
+std::optional<Position> LogShelf::begins_at() const {
+  if (logs_.empty()) return std::nullopt;
+  return logs_.front().mark.from;
+}
+
 Status LogShelf::covers(EpochId id) const {
   if (std::any_of(logs_.begin(), logs_.end(), [&](const auto& log) { return log.id == id; }))
     return {};

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <deque>
+#include <optional>
 
 #include "wire/log.h"
 
@@ -16,6 +17,7 @@ class LogShelf {
   explicit LogShelf(EpochId image) : image_(image) {}
 
   EpochId image() const { return image_; }
+  std::optional<Position> begins_at() const;  // Where the image must be; nothing: nothing came.
 
   // The log of the epoch after the newest one. corrupt: more than any primary leaves unbased.
   Status keep(wire::LogEpoch log);

@@ -36,6 +36,7 @@ class Recorder {
   // The log begins here, where the checkpoint `base` was taken. REQUIRES: the guest stands still.
   Status begin(EpochId base);
   bool begun() const { return begun_; }
+  EpochId newest() const { return base_; }  // The last cut, or where it began.
 
   // What happened since the cut before, up to where the guest is now. All output that left the
   // guest before the call belongs to the epoch; so a gate is sealed first, then the log is cut.

@@ -209,6 +209,77 @@ TEST_CASE("checkpoints bound what a hybrid backup must execute, and never hold a
   std::filesystem::remove_all(folder);
 }
 
+TEST_CASE("a pair goes over from any strategy to any other, protected all the while") {
+  constexpr Strategy kAll[] = {Strategy::checkpoint, Strategy::hybrid, Strategy::replay,
+                               Strategy::lockstep};
+  const auto folder = temporary_folder();
+  MachineHost a("a", folder, Strategy::checkpoint), b("b", folder, Strategy::checkpoint);
+  a.protect();
+  b.stand_by(a.address);
+  REQUIRE(a.reaches("protecting"));
+  REQUIRE(b.reaches("in_sync"));
+  const auto record = a.session->status().generation;
+  const auto self = b.session->status().self;
+  int at = 0;
+  const auto go_over = [&](Strategy to) {
+    CAPTURE(a.session->status().strategy);
+    CAPTURE(to_string(to));
+    set_all(a, at, at + 3);
+    const auto changed = a.session->change_strategy(to, std::chrono::seconds(20));
+    REQUIRE_MESSAGE(changed, (changed ? "" : changed.error().to_string()));
+    CHECK(a.session->status().strategy == to_string(to));
+    set_all(a, at + 3, at + 6);
+    at += 6;
+    REQUIRE(b.eventually([&](const SessionStatus& s) { return s.strategy == to_string(to); }));
+    const auto same = a.session->verify(std::chrono::seconds(20));
+    CHECK_MESSAGE(same, (same ? "" : same.error().to_string()));
+  };
+  for (const Strategy from : kAll)
+    for (const Strategy to : kAll) {
+      go_over(from);
+      go_over(to);
+    }
+  CHECK(a.session->status().generation == record);
+  CHECK(b.session->status().self == self);
+  a.die();
+  REQUIRE(b.eventually([](const SessionStatus& s) { return s.role == Role::primary; }));
+  CHECK(b.ask("G key" + std::to_string((at - 1) % 40)) == "v" + std::to_string(at - 1));
+  std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("a change of strategy that is lost with its connection is made good") {
+  constexpr Strategy kAll[] = {Strategy::checkpoint, Strategy::hybrid, Strategy::replay,
+                               Strategy::lockstep};
+  const auto folder = temporary_folder();
+  MachineHost a("a", folder, Strategy::hybrid), b("b", folder, Strategy::checkpoint);
+  a.protect();
+  b.stand_by(a.address);
+  REQUIRE(a.reaches("protecting"));
+  REQUIRE(b.reaches("in_sync"));
+  const auto self = b.session->status().self;
+  for (int round = 0; round < 24; ++round) {
+    const Strategy to = kAll[(round * 7 + round / 4) % 4];
+    CAPTURE(a.session->status().strategy);
+    CAPTURE(to_string(to));
+    set_all(a, round, round + 2);
+    const auto before = a.session->status().reprotects;
+    std::jthread cut([&] {
+      std::this_thread::sleep_for(std::chrono::microseconds(round * 300));
+      b.cable.cut();
+    });
+    const auto changed = a.session->change_strategy(to, std::chrono::seconds(20));
+    cut.join();
+    // Refused in the moment at which nobody is there.
+    if (!changed) CHECK(changed.error().code() == Code::refused);
+    set_all(a, round + 2, round + 4);
+    REQUIRE(a.eventually([&](const SessionStatus& s) { return s.reprotects > before; }));
+    const auto same = a.session->verify(std::chrono::seconds(20));
+    CHECK_MESSAGE(same, (same ? "" : same.error().to_string()));
+  }
+  CHECK(b.session->status().self == self);
+  std::filesystem::remove_all(folder);
+}
+
 TEST_CASE("a replica whose memory changed by itself is found out, given up and made anew") {
   const auto folder = temporary_folder();
   MachineHost a("a", folder, Strategy::lockstep), b("b", folder, Strategy::lockstep);
