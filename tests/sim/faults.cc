@@ -17,7 +17,7 @@ void Faults::choose_kinds() {
       {Kind::lossy_datagrams, 2}, {Kind::arbiter_slow, 3},    {Kind::arbiter_mute, 6},
       {Kind::arbiter_cut_off, 5}, {Kind::arbiter_doubles, 2}, {Kind::guest_ends, 2},
       {Kind::guest_paused, 2},    {Kind::guest_dies, 1},      {Kind::switch_over, 5},
-      {Kind::unprotect, 2},       {Kind::fail_over, 2}};
+      {Kind::unprotect, 2},       {Kind::fail_over, 2},       {Kind::change_strategy, 10}};
   const unsigned share = 200 + static_cast<unsigned>(random_.below(700));
   for (const Weighted& kind : kAll)
     if (random_.chance(share)) kinds_.push_back(kind);
@@ -181,6 +181,8 @@ void Faults::owner_acts(Kind kind) {
     if (kind == Kind::switch_over) replica->owner_switches_over();
     if (kind == Kind::unprotect) replica->owner_unprotects();
     if (kind == Kind::fail_over) replica->owner_fails_over();
+    if (kind == Kind::change_strategy && world_.exact)
+      replica->owner_changes_strategy(static_cast<Strategy>(random_.below(4)));
     return;
   }
 }

@@ -42,6 +42,7 @@ class Faults {
     switch_over,
     unprotect,
     fail_over,
+    change_strategy,
   };
   struct Weighted {
     Kind kind;

@@ -28,10 +28,10 @@ std::string json_of(const Counters& c) {
   return fmt::format(
       "{{\"seeds\":{},\"faults\":{},\"failovers\":{},\"switchovers\":{},\"solo_swaps\":{},"
       "\"unknowns\":{},\"reprotects\":{},\"resumes\":{},\"partial_epochs\":{},\"epochs\":{},"
-      "\"logs\":{},\"rebases\":{},\"flips\":{},"
+      "\"logs\":{},\"rebases\":{},\"changes\":{},\"flips\":{},"
       "\"ended\":{},\"lost\":{},\"violations\":{}}}",
       c.seeds, c.faults, c.failovers, c.switchovers, c.solo_swaps, c.unknowns, c.reprotects,
-      c.resumes, c.partial_epochs, c.epochs, c.logs, c.rebases, c.flips, c.ended, c.lost,
+      c.resumes, c.partial_epochs, c.epochs, c.logs, c.rebases, c.changes, c.flips, c.ended, c.lost,
       c.violations);
 }
 
@@ -122,10 +122,11 @@ int run_normal(const Command& command, Mutant mutant) {
   for (const Found& it : found)
     fmt::print("violation: seed {}: rule {}: {}\n", it.seed, it.violation.rule, it.violation.text);
   if (!found.empty()) explain(found.front().seed, mutant);
-  const bool idle = command.seeds >= 10000 &&
-                    (total.faults == 0 || total.failovers == 0 || total.solo_swaps == 0 ||
-                     total.unknowns == 0 || total.reprotects == 0 || total.partial_epochs == 0 ||
-                     total.logs == 0 || total.rebases == 0 || total.flips == 0);
+  const bool idle =
+      command.seeds >= 10000 &&
+      (total.faults == 0 || total.failovers == 0 || total.solo_swaps == 0 || total.unknowns == 0 ||
+       total.reprotects == 0 || total.partial_epochs == 0 || total.logs == 0 ||
+       total.rebases == 0 || total.changes == 0 || total.flips == 0);
   if (idle) fmt::print("a counter is zero: the simulation did not try what it should\n");
   return found.empty() && !idle ? 0 : 1;
 }

@@ -85,6 +85,15 @@ constexpr MutantInfo kMutants[] = {
      "3 prefix; replay"},
     {Mutant::promote_the_image, "promote_the_image",
      "the backup promotes the image without the log since", "3 prefix"},
+    {Mutant::change_undrained, "change_undrained",
+     "a change of strategy does not wait for what is in flight",
+     "1 output commit; 3 prefix; 4 nothing partial; replay; lockstep; progress"},
+    {Mutant::change_forgets_late, "change_forgets_late",
+     "what was written is asked for after the last cut of the old strategy",
+     "3 prefix; 4 nothing partial"},
+    {Mutant::change_adopts_early, "change_adopts_early",
+     "the backup's memory becomes its image before it was executed to there",
+     "3 prefix; 4 nothing partial"},
 };
 
 }  // namespace

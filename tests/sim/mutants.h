@@ -56,6 +56,13 @@ enum class Mutant {
   shelf_cut_late,
   shelf_cut_early,
   promote_the_image,
+  // Of changes of strategy:
+  change_undrained,
+  change_forgets_late,
+  change_adopts_early,
+  change_drops_shelf,
+  change_without_image,
+  change_unheard,
 };
 
 struct MutantInfo {

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <iterator>
+
 namespace libft::sim {
 
 // --- lives
@@ -49,7 +51,11 @@ void Oracle::on_definite(const Incarnation& who, const OwnershipRecord& record) 
 // --- epochs
 // ---------------------------------------------------------------------------------------
 
-void Oracle::on_captured(EpochId id, const Moment& moment) { moments_[id] = moment; }
+void Oracle::on_captured(EpochId id, const Moment& moment, bool lockstep) {
+  moments_[id] = moment;
+  lockstep_.erase(id.epoch);
+  if (lockstep) lockstep_.insert(id.epoch);
+}
 
 void Oracle::on_complete(const Incarnation& who, EpochId id) {
   Life& it = life(who);
@@ -61,6 +67,7 @@ void Oracle::on_applied(const Incarnation& who, EpochId id, std::uint64_t hash) 
   if (found == moments_.end())
     return fail(rule::kNothingPartial, fmt::format("{} applied epoch {}, which nobody captured",
                                                    to_string(who), to_string(id)));
+  life(who).executed = id;  // It has what executing would come to.
   if (found->second.hash != hash)
     fail(rule::kNothingPartial,
          fmt::format("{} applied epoch {}: its memory and state are not the primary's",
@@ -111,9 +118,11 @@ void Oracle::on_release(const Incarnation& who, EpochId through, const Ownership
            fmt::format("{} releases {}, which {} has not acknowledged under it", to_string(who),
                        to_string(through), to_string(listed)));
   }
-  if (lockstep)
+  const auto behind = lockstep_.upper_bound(through.epoch);
+  if (behind != lockstep_.begin())
     for (const Incarnation& listed : known.in_sync)
-      if (listed != who && (!life(listed).executed || life(listed).executed->epoch < through.epoch))
+      if (listed != who &&
+          (!life(listed).executed || life(listed).executed->epoch < *std::prev(behind)))
         fail(rule::kLockstep, fmt::format("{} releases {}, and {} has not produced it",
                                           to_string(who), to_string(through), to_string(listed)));
   if (released_.epoch < through.epoch) released_ = through;

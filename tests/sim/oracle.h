@@ -45,8 +45,6 @@ class Oracle {
                   std::function<void(const char* rule, const std::string& text)> report)
       : truth_(truth), report_(std::move(report)) {}
 
-  bool lockstep = false;
-
   // --- lives --------------------------------------------------------------------------------
   void on_birth(const Incarnation& who, bool owner);  // A process or an image begins.
   void on_death(const Incarnation& who);
@@ -57,7 +55,7 @@ class Oracle {
   void on_definite(const Incarnation& who, const OwnershipRecord& record);
 
   // --- epochs -------------------------------------------------------------------------------
-  void on_captured(EpochId id, const Moment& moment);
+  void on_captured(EpochId id, const Moment& moment, bool lockstep = false);
   void on_complete(const Incarnation& who, EpochId id);
   void on_applied(const Incarnation& who, EpochId id, std::uint64_t hash);
   void on_ack_sent(const Incarnation& who, EpochId id);
@@ -118,6 +116,7 @@ class Oracle {
   std::uint64_t tip_counter_ = 0, tip_chain_ = 0;            // Newest output outside.
   std::uint64_t packets_seen_ = 0;
   EpochId released_;
+  std::set<Epoch> lockstep_;  // Epochs whose output both must have produced.
 };
 
 }  // namespace libft::sim

@@ -19,7 +19,7 @@ Overloaded(Ts...) -> Overloaded<Ts...>;
 }  // namespace
 
 Replica::Replica(World& world, Host& host, const Incarnation& self)
-    : world_(world), host_(host), self_(self) {
+    : world_(world), host_(host), self_(self), strategy_(world.strategy) {
   next_to_dial_ = host.index();
   make_guest();
 }
@@ -34,6 +34,8 @@ void Replica::make_guest() {
   follower_.reset();
   shelf_.reset();
   rebase_.reset();
+  change_.reset();
+  image_before_.reset();
   old_state_.clear();
   to_follow_.clear();
   executing_.clear();
@@ -48,14 +50,14 @@ void Replica::make_guest() {
       if (primary_) add(primary_->on_output_waiting(now()));
     };
     // An exact guest is amid a position now, where no log can be cut.
-    world_.replay ? host_.later(Nanos{0}, told) : host_.post(told);
+    world_.exact ? host_.later(Nanos{0}, told) : host_.post(told);
   });
   guest_ = std::make_unique<SimGuest>(world_.guest_pages, Random(world_.random.next(), 7),
                                       [this](const Packet& packet) {
                                         world_.oracle.on_sent(packet);
                                         gate_->packet(packet);
                                       });
-  if (world_.replay) guest_->make_exact(world_.send_permille);
+  if (world_.exact) guest_->make_exact(world_.send_permille);
 }
 
 Time Replica::now() const { return host_.local_now(); }
@@ -108,6 +110,7 @@ void Replica::go_on() {
     }
     if (dead_ || host_.held()) break;
     read_frames();
+    if (todo_.empty()) go_on_with_change();
     if (todo_.empty()) break;
   }
   doing_ = false;
@@ -173,6 +176,7 @@ void Replica::perform(const core::Action& action, bool begun) {
               flight_.clear();
               recorder_.reset();
               rebase_.reset();
+              image_before_.reset();
               ++sync_;
             }
           },

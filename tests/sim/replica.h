@@ -16,6 +16,7 @@
 #include "core/backup.h"
 #include "core/primary.h"
 #include "libft/detector.h"
+#include "libft/session.h"
 #include "sim/gate.h"
 #include "sim/guest.h"
 #include "sim/network.h"
@@ -32,6 +33,9 @@ namespace libft::sim {
 
 class Host;
 class World;
+
+std::uint64_t features_of(Strategy strategy);
+Strategy strategy_of(std::uint64_t features);
 
 class Replica {
  public:
@@ -63,6 +67,7 @@ class Replica {
   void owner_resumes_guest();
   void guest_process_dies();
   void owner_switches_over();
+  void owner_changes_strategy(Strategy to);
   void owner_unprotects();
   void owner_fails_over();
 
@@ -110,6 +115,13 @@ class Replica {
   void send_image(checkpoint::CapturedEpoch* image);
   void send_image_frame(ConnectionId connection);
   void on_rebased(EpochId image);
+  bool change_first(const core::TakeCheckpoint& order);
+  bool logging() const;
+  bool drained() const;
+  void forget_written();
+  void take_step(const core::TakeCheckpoint& order);
+  void go_on_with_change();
+  bool goes_on_with_logs(const EpochId& newest_complete);
   void send_lacking_logs(const EpochId& newest_complete);
   void on_message_of_backup(const wire::Message& message);
   void release(EpochId through, bool begun);
@@ -126,6 +138,8 @@ class Replica {
   void on_log(const wire::Frame& frame);
   void begin_to_follow(EpochId base);
   void on_image(EpochId id);
+  void become(Strategy strategy);
+  void adopt();
   void cut_shelf(EpochId id);
   void take_from_shelf();
   void follow_later();
@@ -188,14 +202,24 @@ class Replica {
   struct Rebase {
     EpochId id;
     PageSet pages;
-    bool lost = false;
+    bool lost = false, adopted = false;
   };
   std::optional<Rebase> rebase_;
   Time rebase_at_;
   std::deque<std::vector<std::byte>> image_frames_;
   std::optional<replay::LogShelf> shelf_;
-  std::vector<std::byte> old_state_;  // Mutants.
-  bool flipped_ = false;              // Its guest's memory lost a bit.
+  // Changes of strategy.
+  Strategy strategy_;
+  struct Changing {
+    Strategy to;
+    bool cut_next = false, rebased = false;
+    std::optional<core::TakeCheckpoint> waits;
+  };
+  std::optional<Changing> change_;
+  Epoch log_begun_at_;
+  std::optional<std::pair<Epoch, EpochId>> image_before_;  // From that epoch on, on that image.
+  std::vector<std::byte> old_state_;                       // Mutants.
+  bool flipped_ = false;                                   // Its guest's memory lost a bit.
   int next_to_dial_ = 0;
   bool dialing_ = false;
   ConnectionId dialed_ = 0;

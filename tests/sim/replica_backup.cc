@@ -63,15 +63,21 @@ void Replica::on_message_of_primary(const wire::Message& message, const wire::Fr
       follower_.reset();
       shelf_.reset();
       executing_.clear();
+      strategy_ = strategy_of(welcome->features);
+    } else if (!world_.is(Mutant::change_unheard)) {
+      become(strategy_of(welcome->features));
     }
     host_.watch(peer_, welcome->primary);
     add(backup_->on_welcome(now(), *welcome, header.id.generation));
-    if (welcome->resume && shelf_) send(wire::Followed{shelf_->image()}, backup_->generation());
+    if (welcome->resume && shelf_ && !follower_)
+      send(wire::Followed{shelf_->image()}, backup_->generation());
     host_.post([this] { acknowledge_executed(); });
   } else if (!welcomed_) {
     drop_connection();  // Refused: somebody else, or later.
   } else if (const auto* joined = std::get_if<wire::Joined>(&message)) {
     add(backup_->on_joined(now(), joined->generation));
+  } else if (const auto* change = std::get_if<wire::Change>(&message)) {
+    become(strategy_of(change->features));
   } else if (const auto* switch_over = std::get_if<wire::SwitchOver>(&message)) {
     switching_ = true;
     add(backup_->on_switch_over(now(), switch_over->id));
@@ -125,7 +131,10 @@ void Replica::apply(EpochId id) {
   if (world_.is(Mutant::skip_apply_before_promotion) && world_.random.chance(20)) return;
   if (there) assembler_->apply();
   world_.oracle.on_applied(self_, id, SimGuest::hash(guest_->info(), assembler_->state()));
-  if (world_.replay) begin_to_follow(id);
+  follower_.reset();
+  shelf_.reset();
+  to_follow_.clear();
+  if (strategy_ != Strategy::checkpoint) begin_to_follow(id);
 }
 
 // Gives up the image and the incarnation. The process goes on.
@@ -146,6 +155,8 @@ void Replica::start_over() {
 void Replica::promote(const core::Promote& order) {
   // What was executed here and not acknowledged is part of the guest's life now.
   EpochId newest = executing_.empty() ? backup_->newest() : executing_.back().id;
+  const bool stay_paused =
+      executing_.empty() ? order.stay_paused : executing_.back().guest_paused;
   if (connection_) world_.network.close(*connection_, host_.index());
   connection_.reset();
   reader_.reset();
@@ -165,11 +176,11 @@ void Replica::promote(const core::Promote& order) {
   const Status loaded = follower_ ? Status() : guest_->load_state(assembler_->state());
   follower_.reset();
   if (!loaded) return world_.report(rule::kPrefix, loaded.to_string());
-  owner_resumed_ = !order.stay_paused;
-  if (order.stay_paused) guest_->owner_pauses();
+  owner_resumed_ = !stay_paused;
+  if (stay_paused) guest_->owner_pauses();
   (void)guest_->activate();
   world_.trace.add(host_.name(), "is promoted", order.record.generation.value, newest.epoch.value);
-  world_.oracle.on_promote(self_, order.record, newest, *guest_, !order.stay_paused);
+  world_.oracle.on_promote(self_, order.record, newest, *guest_, !stay_paused);
   if (switching_)
     ++world_.counters.switchovers;
   else

@@ -36,7 +36,7 @@ void Replica::cut_log(const core::TakeCheckpoint& order) {
                              .released = primary_->newest_released()});
   if (!cut) return world_.report(rule::kReplay, cut.error().to_string());
   if (image) (void)guest_->resume();
-  world_.oracle.on_captured(order.id, moment);
+  world_.oracle.on_captured(order.id, moment, strategy_ == Strategy::lockstep);
   if (gate_->seal_late) {
     guest_->step(1000);
     gate_->finish_seal();
@@ -93,7 +93,7 @@ void Replica::on_log(const wire::Frame& frame) {
   if (!*whole) return;
   const wire::LogMark mark = (**whole).mark;
   world_.oracle.on_complete(self_, (**whole).id);
-  if (world_.lockstep) {
+  if (strategy_ == Strategy::lockstep) {
     executing_.push_back({(**whole).id, mark.guest_ended && !world_.is(Mutant::resurrect_ended),
                           mark.guest_paused && !world_.is(Mutant::resume_paused),
                           world_.is(Mutant::ack_unexecuted)});
@@ -118,7 +118,7 @@ void Replica::begin_to_follow(EpochId base) {
   if (const Status loaded = guest_->load_state(assembler_->state()); !loaded)
     return world_.report(rule::kReplay, loaded.to_string());
   logs_.begin(base, *guest_->position());
-  if (world_.hybrid) {
+  if (strategy_ == Strategy::hybrid) {
     shelf_.emplace(base);
     return;
   }
@@ -142,7 +142,7 @@ bool Replica::follow_one() {
   wire::LogEpoch log = std::move(to_follow_.front());
   to_follow_.pop_front();
   spoil(log);
-  if (world_.lockstep && !flipped_ && world_.flips.chance(1)) {
+  if (strategy_ == Strategy::lockstep && !flipped_ && world_.flips.chance(1)) {
     world_.trace.add(host_.name(), "loses a bit");
     ++world_.counters.flips;
     flipped_ = true;
@@ -160,6 +160,7 @@ bool Replica::follow_one() {
   for (Executing& executing : executing_)
     if (executing.id == log.id) executing.done = true;
   acknowledge_executed();
+  if (shelf_ && log.id == shelf_->image()) adopt();
   return true;
 }
 

@@ -68,9 +68,7 @@ void Replica::on_hello(ConnectionId connection, int peer, const wire::Hello& hel
   answer.primary = self_;
   answer.shape = shape_of(guest_->info());
   answer.resume = welcome.resume;
-  if (world_.replay) answer.features |= wire::feature::logs;
-  if (world_.lockstep) answer.features |= wire::feature::executed;
-  if (world_.hybrid) answer.features |= wire::feature::rebases;
+  answer.features |= features_of(strategy_);
   send(answer, primary_->record().generation);
   if (welcome.resume) {
     ++world_.counters.resumes;
@@ -83,8 +81,9 @@ void Replica::on_hello(ConnectionId connection, int peer, const wire::Hello& hel
 // What the backup lacks of the epochs captured since goes with the next one, raw: the reference
 // image is that of the last epoch sent, not of the last that arrived.
 void Replica::carry_what_lacks(const EpochId& newest_complete) {
-  if (recorder_ && recorder_->begun()) return;  // Logs do.
-  encoder_->resume(newest_complete);
+  if (goes_on_with_logs(newest_complete)) return;
+  const bool older = image_before_ && newest_complete.epoch < image_before_->first;
+  encoder_->resume(older ? image_before_->second : newest_complete);
   for (const Flight& flight : flight_)
     if (flight.id.epoch > newest_complete.epoch && !world_.is(Mutant::forget_carried_pages))
       checkpointer_->carry(flight.pages);
@@ -104,7 +103,7 @@ void Replica::begin_sync() {
   flight_.clear();
   recorder_.reset();
   rebase_.reset();
-  if (world_.replay) recorder_ = std::make_unique<replay::Recorder>(*guest_);
+  if (strategy_ != Strategy::checkpoint) recorder_ = std::make_unique<replay::Recorder>(*guest_);
   sync_pages_.clear();
   sync_round_ = 0;
   for (const auto& region : guest_->info().memory)
@@ -174,7 +173,8 @@ Status Replica::to_network(std::span<const std::span<const std::byte>> pieces) {
 // A cooperative guest is asked, and the session goes on meanwhile: by the time it stands still,
 // what the checkpoint was for may be over.
 void Replica::begin_checkpoint(const core::TakeCheckpoint& order) {
-  if (recorder_ && recorder_->begun()) return cut_log(order);
+  if (change_first(order)) return;
+  if (logging()) return cut_log(order);
   if (!world_.cooperative) return take_checkpoint(order);
   world_.trace.add(host_.name(), "asks its guest", order.id.generation.value, order.id.epoch.value);
   const Nanos handshake = world_.handshakes.between(Millis{1}, Millis{400});
@@ -200,6 +200,7 @@ void Replica::take_checkpoint(const core::TakeCheckpoint& order) {
   checkpoint::CapturedEpoch* const epoch = *captured_epoch;
   epoch->guest_paused = paused;
   if (recorder_) (void)recorder_->begin(order.id);
+  log_begun_at_ = order.id.epoch;
   rebase_at_ = now() + world_.rebases.between(Millis{10}, Millis{150});
   world_.oracle.on_captured(
       order.id, {guest_->hash(), guest_->counter(), guest_->chain(), order.guest_ended, paused});

@@ -14,8 +14,8 @@ namespace libft::sim {
 
 // The guest then stands, and its gate is sealed: the log is cut next. Nothing: no image is due.
 checkpoint::CapturedEpoch* Replica::capture_image(const core::TakeCheckpoint& order) {
-  if (!world_.hybrid || rebase_ || !connection_ || !peer_incarnation_ || order.stay_paused ||
-      order.guest_ended || now() < rebase_at_)
+  if (strategy_ != Strategy::hybrid || rebase_ || !connection_ || !peer_incarnation_ ||
+      order.stay_paused || order.guest_ended || now() < rebase_at_)
     return nullptr;
   rebase_at_ = now() + world_.rebases.between(Millis{10}, Millis{150});
   const auto captured = checkpointer_->run({.id = order.id, .stay_paused = true, .rebase = true});
@@ -25,6 +25,7 @@ checkpoint::CapturedEpoch* Replica::capture_image(const core::TakeCheckpoint& or
     guest_->step(1000);
     (void)guest_->pause();
   }
+  if (change_) change_->rebased = true;
   world_.trace.add(host_.name(), "captures an image", order.id.epoch.value);
   return *captured;
 }
@@ -56,7 +57,7 @@ void Replica::send_image_frame(ConnectionId connection) {
 }
 
 void Replica::on_rebased(EpochId image) {
-  if (!rebase_ || (rebase_->id != image && !rebase_->lost)) return;
+  if (!rebase_ || (rebase_->id != image && (!rebase_->lost || rebase_->adopted))) return;
   if (rebase_->id != image) {
     if (!world_.is(Mutant::rebase_loses_pages)) checkpointer_->carry(rebase_->pages);
     encoder_->resume(image);
@@ -108,8 +109,12 @@ void Replica::cut_shelf(EpochId id) {
   }
 }
 
-// A take-over: the image, and then what was logged since.
+// A take-over, or a change: the image, and then what was logged since.
 void Replica::take_from_shelf() {
+  if (follower_) {  // Still on its way to the image.
+    for (auto& log : shelf_->take()) to_follow_.push_back(std::move(log));
+    return shelf_.reset();
+  }
   const auto state =
       old_state_.empty() ? assembler_->state() : std::span<const std::byte>(old_state_);
   if (const Status loaded = guest_->load_state(state); !loaded)

@@ -21,6 +21,7 @@ void Counters::add(const Counters& other) {
   epochs += other.epochs;
   logs += other.logs;
   rebases += other.rebases;
+  changes += other.changes;
   flips += other.flips;
   ended += other.ended;
   lost += other.lost;
@@ -139,11 +140,10 @@ Outcome run_seed(const WorldOptions& options) {
   world.primary_options.sync_patience = Millis{3000};
   world.cooperative = world.handshakes.chance(300);
   Random strategies = world.stream(8);
-  world.replay = strategies.chance(450);
-  world.lockstep = world.replay && strategies.chance(333);
-  world.hybrid = world.replay && !world.lockstep && strategies.chance(500);
-  if (world.replay) world.cooperative = false;
-  world.oracle.lockstep = world.lockstep;
+  world.exact = strategies.chance(500);
+  constexpr Strategy kLogged[] = {Strategy::replay, Strategy::lockstep, Strategy::hybrid};
+  if (world.exact && !strategies.chance(100)) world.strategy = kLogged[strategies.below(3)];
+  if (world.exact) world.cooperative = false;
 
   Faults faults(world);
   world.begin();

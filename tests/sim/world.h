@@ -12,6 +12,7 @@
 
 #include "core/backup.h"
 #include "core/primary.h"
+#include "libft/session.h"
 #include "sim/arbiter.h"
 #include "sim/event_queue.h"
 #include "sim/memory.h"
@@ -28,7 +29,7 @@ class Host;
 struct Counters {
   std::uint64_t seeds = 0, faults = 0, failovers = 0, switchovers = 0, solo_swaps = 0, unknowns = 0,
                 reprotects = 0, resumes = 0, partial_epochs = 0, epochs = 0, logs = 0, rebases = 0,
-                flips = 0, ended = 0, lost = 0, violations = 0;
+                changes = 0, flips = 0, ended = 0, lost = 0, violations = 0;
   void add(const Counters& other);
 };
 
@@ -76,9 +77,8 @@ class World {
   Random handshakes;
   Random flips;
   Random rebases;
-  bool replay = false;       // By logs instead of checkpoints.
-  bool lockstep = false;     // And acknowledged when executed; a replica may lose a bit.
-  bool hybrid = false;       // And executed only at a take-over; checkpoints bound the log.
+  bool exact = false;  // The guest can be executed again: every strategy is possible.
+  Strategy strategy = Strategy::checkpoint;  // Of the first pair. (lockstep: a bit may be lost.)
   bool cooperative = false;  // Whether the guest must be asked before it can be paused.
   std::array<std::unique_ptr<Host>, kHosts> hosts;
   core::PrimaryOptions primary_options;
