@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <numeric>
 #include <span>
 
+#include "demo/history.h"
 #include "demo/statistics.h"
 #include "os/file.h"
 #include "os/real_clock.h"
@@ -16,6 +18,7 @@ namespace {
 constexpr double kRowSeconds = 60, kBesideSeconds = 15;
 constexpr Load kBoth[] = {Load::open, Load::closed}, kOpen[] = {Load::open};
 constexpr Nanos kSettle = std::chrono::seconds{2};
+constexpr Nanos kBeforeFailure = Millis{1500}, kAfterFailure = std::chrono::seconds{2};
 constexpr Nanos kAnswerPatience = std::chrono::seconds{30};
 
 Time now() { return os::RealClock().now(); }
@@ -51,6 +54,7 @@ void add_epochs(BenchRow& row, const std::string& log, Time from, Time to) {
   row.stopped_p50 = percentile(stopped, 50);
   row.stopped_p99 = percentile(stopped, 99);
   row.pages = percentile(pages, 50);
+  row.stopped_percent = std::accumulate(stopped.begin(), stopped.end(), 0.0) / 10 / row.seconds;
   row.held_p50 = percentile(held, 50);
   row.held_p99 = percentile(held, 99);
 }
@@ -79,6 +83,17 @@ Result<BenchRow> measure(const RunParts& parts, Stage& stage, Load load) {
   return row;
 }
 
+// The host of the primary dies under the open load; what the client notices of that.
+Result<double> gap_at_failure(const RunParts& parts, Stage& stage) {
+  stage.client->offer(Load::open, parts.options.writes_per_s);
+  FT_TRY(parts.interrupt.sleep(kBeforeFailure));
+  FT_ASSIGN(const Time killed, stage.world->kill_host(Side::a));
+  stage.primary->child->kill_and_reap();
+  FT_TRY(parts.interrupt.sleep(kAfterFailure));
+  FT_TRY(stage.client->drain(kAnswerPatience));
+  return longest_gap_ms(stage.client->samples(), killed, killed + kAfterFailure);
+}
+
 // One stage: its rows without protection, where wanted, and those with it.
 Status bench_stage(const RunParts& parts, bool unprotected, std::span<const Load> loads,
                    std::vector<BenchRow>& rows) {
@@ -91,6 +106,10 @@ Status bench_stage(const RunParts& parts, bool unprotected, std::span<const Load
       if (with_backup) row.what = parts.options.strategy;
       rows.push_back(std::move(row));
     }
+  }
+  if (loads.size() > 1 && parts.options.machine) {
+    parts.say("the primary's host dies");
+    FT_ASSIGN(rows.back().gap_ms, gap_at_failure(parts, stage));
   }
   FT_ASSIGN(const ReadBack found, stage.client->read_back(std::chrono::minutes{5}));
   if (found.lost != 0) return Status(Code::corrupt, fmt::format("{} writes lost", found.lost));
@@ -145,16 +164,18 @@ std::string beside_text(const std::vector<BenchRow>& rows) {
 std::string bench_table(const std::vector<BenchRow>& rows) {
   std::string out =
       "| case | load | writes/s | client ms p50 / p99 / max | checkpoints/s | stopped ms p50 / p99 "
-      "| output held ms p50 / p99 | pages a checkpoint | MB/s "
-      "|\n|---|---|---|---|---|---|---|---|---|\n";
+      "| guest stopped % | output held ms p50 / p99 | pages a checkpoint | MB/s "
+      "| gap at failure ms |\n|---|---|---|---|---|---|---|---|---|---|---|\n";
   for (const BenchRow& r : rows) {
     out += fmt::format("| {} | {} | {:.0f} | {:.2g} / {:.3g} / {:.3g} |", r.what, r.load,
                        r.writes_per_s, r.client_p50, r.client_p99, r.client_max);
-    out += r.is_protected
-               ? fmt::format(" {:.1f} | {:.1f} / {:.1f} | {:.1f} / {:.1f} | {:.0f} | {:.1f} |\n",
-                             r.checkpoints_per_s, r.stopped_p50, r.stopped_p99, r.held_p50,
-                             r.held_p99, r.pages, r.mb_per_s)
-               : " | | | | |\n";
+    out +=
+        r.is_protected
+            ? fmt::format(
+                  " {:.1f} | {:.2f} / {:.2f} | {:.2f} | {:.1f} / {:.1f} | {:.0f} | {:.2f} | {} |\n",
+                  r.checkpoints_per_s, r.stopped_p50, r.stopped_p99, r.stopped_percent, r.held_p50,
+                  r.held_p99, r.pages, r.mb_per_s, r.gap_ms ? fmt::format("{:.0f}", *r.gap_ms) : "")
+            : " | | | | | | |\n";
   }
   return out;
 }
@@ -176,7 +197,9 @@ Json to_json(const std::vector<BenchRow>& rows) {
                   {"output_held_ms_p50", r.held_p50},
                   {"output_held_ms_p99", r.held_p99},
                   {"dirty_pages_p50", r.pages},
+                  {"guest_stopped_percent", r.stopped_percent},
                   {"mb_per_s", r.mb_per_s}});
+      if (r.gap_ms) row["gap_at_failure_ms"] = *r.gap_ms;
     }
     list.push_back(std::move(row));
   }

@@ -3,6 +3,7 @@
 // same run, and a table of it. The demo's main thread calls it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,9 @@ struct BenchRow {
   bool is_protected = false;  // Only then are the following filled in.
   double checkpoints_per_s = 0, stopped_p50 = 0, stopped_p99 = 0, pages = 0, mb_per_s = 0;
   double held_p50 = 0, held_p99 = 0;
+  double stopped_percent = 0;  // Of the time: the guest stood still.
+  std::optional<double>
+      gap_ms;  // Between two answers, when the primary's host died behind the row.
 };
 
 Result<std::vector<BenchRow>> run_bench(const RunParts& parts);
