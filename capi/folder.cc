@@ -34,4 +34,6 @@ std::string preload_object() { return find("libft-preload.so", "qemu"); }
 
 std::string xen_module() { return find("libft-xen.so", "xen"); }
 
+std::string xen_adopt() { return find("xen-adopt", "xen"); }
+
 }  // namespace libft::capi

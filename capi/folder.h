@@ -10,5 +10,6 @@ std::string own_folder();  // That the library was loaded from.
 // What is put in front of the QEMUs that libft starts: its file; empty where it is not installed.
 std::string preload_object();
 std::string xen_module();  // What speaks with Xen; empty where it is not installed.
+std::string xen_adopt();   // The program that speaks with libxl; likewise.
 
 }  // namespace libft::capi

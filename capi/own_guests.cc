@@ -106,6 +106,7 @@ Result<host::QemuOpener> OwnGuests::qemu() const {
 host::XenOpener OwnGuests::xen() const {
   host::XenSite site;
   site.module = xen_module();
+  site.adopt = xen_adopt();
   site.open_gate = output::open_plug_gate;
   site.held_bytes_max = options_.settings().held_bytes_max;
   return {std::move(site), guest_, guard_, log_};

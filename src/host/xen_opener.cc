@@ -13,8 +13,9 @@
 
 namespace libft::host {
 
-Result<xen::XenOptions> xen_options(const std::string& module) {
+Result<xen::XenOptions> xen_options(const std::string& module, const std::string& adopt) {
   xen::XenOptions options;
+  options.toolstack = std::make_shared<xen::XlHelper>(adopt);
   FT_ASSIGN(options.open, xen::open_module(module));
   return options;
 }
@@ -23,18 +24,26 @@ std::string domain_name(xen::DomId number, const xen::Uuid& uuid) {
   return fmt::format("{}/{}", number, xen::to_string(uuid));
 }
 
+Result<xen::XenOptions> XenOpener::options() const {
+  if (site_.adopt.empty())
+    log_.write(LogLevel::warning, "xen",
+               "xen-adopt is not installed (libft-xen): after a failover `xl list -l`, `xl save` "
+               "and a reboot will not find the guest's configuration");
+  return xen_options(site_.module, site_.adopt);
+}
+
 Result<OpenedXen> XenOpener::attach(const std::string& name) {
-  FT_ASSIGN(xen::XenOptions options, xen_options(site_.module));
-  FT_ASSIGN(auto domain, xen::XenGuest::attach(name, std::move(options)));
+  FT_ASSIGN(xen::XenOptions opened, options());
+  FT_ASSIGN(auto domain, xen::XenGuest::attach(name, std::move(opened)));
   FT_TRY(check_dom0("memory for epochs in flight (--staging-mib, --inflight)", domain->info(),
                     site_.inflight_max + 1));
   return with_gate(std::move(domain));
 }
 
 Result<OpenedXen> XenOpener::standby(const GuestInfo& primary) {
-  FT_ASSIGN(xen::XenOptions options, xen_options(site_.module));
   FT_TRY(check_dom0("memory to decode epochs in", primary, 1));
-  FT_ASSIGN(OpenedXen opened, with_gate(xen::XenGuest::build_standby(primary, std::move(options))));
+  FT_ASSIGN(xen::XenOptions with, options());
+  FT_ASSIGN(OpenedXen opened, with_gate(xen::XenGuest::build_standby(primary, std::move(with))));
   // What an earlier life of the guest on this host left in the queues must not leave with this one.
   opened.replica.gate->discard();
   return opened;

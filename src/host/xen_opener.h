@@ -19,6 +19,7 @@ namespace libft::host {
 
 struct XenSite {
   std::string module;  // libft-xen.so; empty: it is nowhere.
+  std::string adopt;   // xen-adopt; empty: it is nowhere, and xl will not know a promoted domain.
   std::function<Result<std::unique_ptr<OutputGate>>(output::PlugGateOptions, Log&)> open_gate;
   std::uint64_t held_bytes_max = 64ull << 20;
   // What a session reserves of dom0's memory for each epoch; where it is not there, the guest is
@@ -32,7 +33,7 @@ struct OpenedXen {
   std::string domain;  // "NUMBER/UUID": what tells it from a later one of the same number.
 };
 
-Result<xen::XenOptions> xen_options(const std::string& module);
+Result<xen::XenOptions> xen_options(const std::string& module, const std::string& adopt = {});
 std::string domain_name(xen::DomId number, const xen::Uuid& uuid);
 
 class XenOpener {
@@ -45,6 +46,7 @@ class XenOpener {
   Result<OpenedXen> standby(const GuestInfo& primary);
 
  private:
+  Result<xen::XenOptions> options() const;
   Status check_dom0(std::string_view what, const GuestInfo& guest, std::uint32_t epochs) const;
   Result<OpenedXen> with_gate(Result<std::unique_ptr<xen::XenGuest>> domain);
 

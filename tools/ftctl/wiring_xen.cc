@@ -24,16 +24,6 @@ Status forget_gate(const GuestId& guest) { return output::remove_plug_gate(guest
 Status forget_gate(const GuestId&) { return {}; }
 #endif
 
-host::XenSite site_of(const Settings& settings) {
-  host::XenSite site;
-  site.module = xen_module();
-  site.open_gate = output::open_plug_gate;
-  site.held_bytes_max = static_cast<std::uint64_t>(settings.held_mib) << 20;
-  site.staging_bytes = static_cast<std::uint64_t>(settings.staging_mib) << 20;
-  site.inflight_max = static_cast<std::uint32_t>(settings.inflight);
-  return site;
-}
-
 Result<OpenedXen> remembered(Result<host::OpenedXen> opened) {
   if (!opened) return failure(std::move(opened.error()));
   return OpenedXen{std::move(opened->replica), std::move(opened->domain)};
@@ -48,6 +38,22 @@ std::string find_here(const char* file, std::initializer_list<const char*> place
     if (std::filesystem::exists(path, error)) return path.string();
   }
   return {};
+}
+
+std::string find_beside_module(const char* file) {
+  return find_here(file,
+                   {"../lib/libft", "../lib/x86_64-linux-gnu/libft", ".", "../../src/guest/xen"});
+}
+
+host::XenSite site_of(const Settings& settings) {
+  host::XenSite site;
+  site.module = xen_module();
+  site.adopt = find_beside_module("xen-adopt");
+  site.open_gate = output::open_plug_gate;
+  site.held_bytes_max = static_cast<std::uint64_t>(settings.held_mib) << 20;
+  site.staging_bytes = static_cast<std::uint64_t>(settings.staging_mib) << 20;
+  site.inflight_max = static_cast<std::uint32_t>(settings.inflight);
+  return site;
 }
 
 struct Found {
@@ -98,7 +104,10 @@ Status stop_xen_domain(const std::string& domain, const GuestId& guest) {
   if (!found.lives) return {};
   const auto known = xen::inspect(*found.calls, found.number);  // Before it is gone.
   FT_TRY(found.calls->destroy(found.number).within("destroy domain " + domain));
-  if (known) xen::forget_domain(*found.calls, found.number, known->shape);
+  if (known) {
+    xen::forget_domain(*found.calls, found.number, known->shape);
+    xen::XlHelper().forget(found.number, known->shape.uuid);
+  }
   return forget_gate(guest);
 }
 
@@ -121,10 +130,7 @@ std::string hand_back_xen_domain(const std::string& domain) {
   return fmt::format("xen-end-duty does what domain {}'s configuration says of its end", number);
 }
 
-std::string xen_module() {
-  return find_here("libft-xen.so",
-                   {"../lib/libft", "../lib/x86_64-linux-gnu/libft", ".", "../../src/guest/xen"});
-}
+std::string xen_module() { return find_beside_module("libft-xen.so"); }
 
 }  // namespace libft::ftctl
 

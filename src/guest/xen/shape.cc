@@ -112,6 +112,18 @@ Json json_of(const std::optional<DeviceModelShape>& model) {
   return {{"version", model->version}, {"options", std::move(options)}, {"nics", std::move(nics)}};
 }
 
+Result<Userdata> userdata_from(const Json& json) {
+  if (!json.is_object() || json.size() > 16)
+    return failure(Code::corrupt, "what its toolstack keeps of it");
+  Userdata userdata;
+  for (const auto& [name, text] : json.items()) {
+    if (!text.is_string()) return failure(Code::corrupt, "what its toolstack keeps of it");
+    userdata.emplace(name, text.get<std::string>());
+  }
+  FT_TRY(check(userdata));
+  return userdata;
+}
+
 Result<DeviceModelShape> model_from(const Json& json) {
   if (!json.is_object()) return failure(Code::corrupt, "its device model is no object");
   Fields fields(json);
@@ -175,6 +187,7 @@ std::string to_json(const Shape& shape) {
                      {"vifs", std::move(vifs)},
                      {"nodes", std::move(nodes)},
                      {"keyboard", shape.keyboard},
+                     {"toolstack", shape.toolstack},
                      {"device_model", json_of(shape.device_model)}};
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -200,6 +213,9 @@ Result<Shape> shape_from_json(const std::string& text) {
   FT_TRY(take_lists(fields, shape).within("the domain's description"));
   if (const auto model = json.find("device_model"); model != json.end() && !model->is_null()) {
     FT_ASSIGN(shape.device_model, model_from(*model));
+  }
+  if (const auto toolstack = json.find("toolstack"); toolstack != json.end()) {
+    FT_ASSIGN(shape.toolstack, userdata_from(*toolstack));
   }
   if (!fields.wrong().empty())
     return failure(Code::corrupt, "the domain's description: " + fields.wrong());

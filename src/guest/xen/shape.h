@@ -12,6 +12,7 @@
 #include "guest/xen/calls.h"
 #include "guest/xen/device_model.h"
 #include "guest/xen/suspend.h"
+#include "guest/xen/toolstack.h"
 
 namespace libft::xen {
 
@@ -45,6 +46,7 @@ struct Shape {
   std::vector<StoreNode> nodes;
   std::optional<DeviceModelShape> device_model;
   bool keyboard = false;  // A vkbd device, which the device model serves.
+  Userdata toolstack;     // What the primary's toolstack keeps of it.
   bool operator==(const Shape&) const = default;
 
   StopWay stop_way() const;

@@ -98,6 +98,7 @@ class Xen final : public XenGuest {
   Result<Stopped> stop();
   void go_on_at_last();
   bool ended_by_itself() const;
+  void forget_userdata() { parts_.options.toolstack->forget(parts_.domain, parts_.shape.uuid); }
 
   Parts parts_;
   Intentions intentions_;
@@ -163,7 +164,7 @@ Xen::~Xen() {
   stop_tracking();
   parts_.memory = DomainMemory();  // A domain whose memory is mapped cannot go.
   parts_.throw_away.reset();
-  parts_.shell.reset();
+  if (std::exchange(parts_.shell, nullptr)) forget_userdata();
 }
 
 void Xen::go_on_at_last() {
@@ -200,6 +201,7 @@ void Xen::destroy() {
   if (!parts_.shell && ended_by_itself()) return stop_tracking();
   tracking_ = false;
   parts_.throw_away.reset();
+  forget_userdata();
   if (parts_.shell) return parts_.shell.reset();  // Takes all of it along.
   (void)calls().destroy(parts_.domain);
   if (parts_.model) parts_.model->end();
@@ -559,6 +561,7 @@ Result<std::unique_ptr<XenGuest>> XenGuest::attach(const std::string& name, XenO
     return failure(Code::unsupported, fmt::format("domain {} cannot be protected: {}", name,
                                                   fmt::join(found.missing, "; ")));
   parts.shape = std::move(found.shape);
+  parts.shape.toolstack = parts.options.toolstack->read(parts.domain);
   note_emulated(parts);
   parts.params = std::move(found.params);
   for (const std::uint64_t page : {found.store, found.console})
@@ -600,6 +603,8 @@ Result<std::unique_ptr<XenGuest>> XenGuest::build_standby(const GuestInfo& prima
   FT_ASSIGN(parts.shell,
             Shell::build(*parts.calls, parts.shape, runs, warm_name(parts.shape.name)));
   parts.domain = parts.shell->domain();
+  // Now, when nothing waits for it: at a promotion the toolstack knows the domain already.
+  parts.options.toolstack->write(parts.domain, parts.shape.toolstack);
   if (parts.shape.device_model) {
     FT_TRY(parts.shell->start_model(*parts.options.device_models));
     FT_ASSIGN(parts.throw_away,

@@ -12,6 +12,7 @@
 #include "guest/xen/calls.h"
 #include "guest/xen/network.h"
 #include "guest/xen/qemu_model.h"
+#include "guest/xen/toolstack.h"
 #include "libft/guest.h"
 
 namespace libft::xen {
@@ -20,6 +21,7 @@ struct XenOptions {
   OpenCalls open;  // Of the module; called once for each thread.
   std::shared_ptr<HostNetwork> network = std::make_shared<SystemNetwork>();
   std::shared_ptr<DeviceModels> device_models = std::make_shared<QemuModels>();
+  std::shared_ptr<Toolstack> toolstack = std::make_shared<XlHelper>();
   // How long a guest may take to suspend itself.
   Nanos suspend_patience = Millis{60000};
 };

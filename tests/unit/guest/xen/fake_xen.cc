@@ -36,6 +36,17 @@ class FakeNetwork final : public HostNetwork {
   FakeHost& host_;
 };
 
+class FakeToolstack final : public Toolstack {
+ public:
+  explicit FakeToolstack(FakeHost& host) : host_(host) {}
+  Userdata read(DomId domain) override { return host_.userdata[domain]; }
+  void write(DomId domain, const Userdata& userdata) override { host_.userdata[domain] = userdata; }
+  void forget(DomId domain, const Uuid&) override { host_.userdata.erase(domain); }
+
+ private:
+  FakeHost& host_;
+};
+
 }  // namespace
 
 // Counts each call first: a call that fails has done nothing.
@@ -554,6 +565,7 @@ XenOptions FakeHost::options() {
   };
   options.network = std::make_shared<FakeNetwork>(*this);
   options.device_models = std::make_shared<FakeDeviceModels>(shared_from_this());
+  options.toolstack = std::make_shared<FakeToolstack>(*this);
   options.suspend_patience = Millis{200};
   return options;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A Xen host in memory: domains with pages that can really be mapped, xenstore, a guest that
-// suspends itself when it is asked to, a network backend that comes, and device models. Any one
-// call, counted from 0, can be made to fail. Any thread.
+// suspends itself when it is asked to, a network backend that comes, device models, and a
+// toolstack. Any one call, counted from 0, can be made to fail. Any thread.
 #pragma once
 
 #include <map>
@@ -73,6 +73,7 @@ class FakeHost : public std::enable_shared_from_this<FakeHost> {
   std::optional<CpuPolicy> most;  // Of CPU features, that a domain can have here.
   std::vector<std::string> joined, announced;
   std::set<DomId> destroyed;
+  std::map<DomId, Userdata> userdata;  // Of the toolstack's.
   int panics = 0;  // Xen 4.17 falls over the vCPUs of a dying domain that is resumed.
 
  private:

@@ -451,6 +451,35 @@ TEST_CASE("a standby is warm, continues the guest, and is known by its name then
   CHECK(second->domains[id].runs());
 }
 
+TEST_CASE("the toolstack of the backup knows the domain as that of the primary does") {
+  const auto first = host_with_guest(), second = std::make_shared<FakeHost>();
+  const Userdata kept{{"libxl-json", "{}"}, {"xl", "name = \"web\"\n"}};
+  first->userdata[1] = kept;
+  auto primary = XenGuest::attach(kName, first->options());
+  REQUIRE(primary);
+  auto standby = XenGuest::build_standby((*primary)->info(), second->options());
+  REQUIRE(standby);
+  const DomId id = (*standby)->domain();
+  CHECK(second->userdata[id] == kept);
+  SUBCASE("a standby that is given up is forgotten") {
+    standby->reset();
+    CHECK(second->userdata.empty());
+  }
+  SUBCASE("a promoted one is not") {
+    const auto state = state_of(**primary);
+    REQUIRE((*standby)->load_state(state).ok());
+    REQUIRE((*standby)->activate().ok());
+    standby->reset();
+    CHECK(second->userdata[id] == kept);
+  }
+  SUBCASE("what no toolstack keeps is refused") {
+    GuestInfo info = (*primary)->info();
+    const std::string key = "\"libxl-json\"";
+    info.compatibility.replace(info.compatibility.find(key), key.size(), "\"evil\"");
+    CHECK(XenGuest::build_standby(info, second->options()).error().code() == Code::corrupt);
+  }
+}
+
 TEST_CASE("a standby that is given up takes its domain along") {
   const auto first = host_with_guest();
   const auto second = std::make_shared<FakeHost>();
