@@ -106,6 +106,8 @@ Status stop_xen_domain(const std::string& domain, const GuestId& guest) {
   FT_TRY(found.calls->destroy(found.number).within("destroy domain " + domain));
   if (known) {
     xen::forget_domain(*found.calls, found.number, known->shape);
+    xen::SystemNetwork network;
+    xen::leave_switches(found.number, known->shape, network);
     xen::XlHelper().forget(found.number, known->shape.uuid);
   }
   return forget_gate(guest);

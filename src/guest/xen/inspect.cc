@@ -227,10 +227,10 @@ class Inspector {
       FT_ASSIGN(vif.backend[key], text(back + "/" + key));
     }
     const std::string script = vif.value("script");
-    if (vif.value("bridge").empty() || script.substr(script.rfind('/') + 1) != "vif-bridge")
+    if (vif.value("bridge").empty() || !vif.connection())
       refuse(
           fmt::format("its interface {} is connected by the script \"{}\": libft connects "
-                      "interfaces to bridges only (vif-bridge)",
+                      "interfaces to bridges and to Open vSwitch (vif-bridge, vif-openvswitch)",
                       entry, script));
     found_.shape.vifs.push_back(std::move(vif));
     return {};

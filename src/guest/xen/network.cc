@@ -10,16 +10,22 @@
 #include <net/if_arp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 
+#include "os/child.h"
 #include "os/fd.h"
 
 namespace libft::xen {
 namespace {
+
+constexpr char kSwitchScript[] = "/etc/xen/scripts/vif-openvswitch";
+constexpr std::chrono::seconds kScriptPatience{40};  // It gives ovs-vsctl 30.
 
 constexpr Mac kNobody{0xfe, 0xff, 0xff, 0xff, 0xff, 0xff};
 constexpr Mac kEverybody{0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
@@ -36,6 +42,16 @@ Result<os::ScopedFd> control_socket() {
   os::ScopedFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return failure(os::errno_status("socket"));
   return fd;
+}
+
+Status run(std::vector<std::string> argv, std::vector<std::string> environment) {
+  os::ChildOptions options;
+  options.argv = std::move(argv);
+  options.environment = std::move(environment);
+  FT_ASSIGN(auto child, os::Child::start(options));
+  FT_ASSIGN(const auto end, child.wait(kScriptPatience));
+  if (end.clean()) return {};
+  return Status(Code::io, fmt::format("{}: {}", options.argv.front(), os::to_string(end)));
 }
 
 Status set_up(int fd, ifreq request) {
@@ -78,6 +94,27 @@ Status join_bridge(const std::string& interface, const std::string& bridge) {
   of.ifr_ifindex = static_cast<int>(index);
   if (::ioctl(fd.get(), SIOCBRADDIF, &of) < 0 && errno != EBUSY) return os::errno_status(doing);
   return set_up(fd.get(), port).within(doing);
+}
+
+Status join_switch(const std::string& interface, const std::string& backend) {
+  const std::string doing = fmt::format("make {} a port of Open vSwitch", interface);
+  if (::access(kSwitchScript, X_OK) != 0)
+    return Status(Code::unsupported, fmt::format("{}: {} is not on this host: install xen-utils",
+                                                 doing, kSwitchScript));
+  // The script would say so in xenstore only.
+  if (!run({"ovs-vsctl", "--version"}, {}).ok())
+    return Status(Code::unsupported, doing +
+                                         ": there is no ovs-vsctl on this host: install "
+                                         "openvswitch-switch, and make the guest's bridge");
+  const bool tap = interface.ends_with("-emu");  // The device model's, as libxl asks for it.
+  return run({kSwitchScript, tap ? "add" : "online", tap ? "type_if=tap" : "type_if=vif"},
+             {"XENBUS_PATH=" + backend, "vif=" + interface, "INTERFACE=" + interface,
+              "script=" + std::string(kSwitchScript)})
+      .within(doing);
+}
+
+void leave_switch(const std::string& interface) {
+  (void)run({"ovs-vsctl", "--timeout=10", "--", "--if-exists", "del-port", interface}, {});
 }
 
 Status announce(const std::string& bridge, const Mac& mac) {

@@ -20,11 +20,19 @@ Status join_bridge(const std::string& interface, const std::string& bridge);
 // A reverse ARP request from the guest's address, on the bridge.
 Status announce(const std::string& bridge, const Mac& mac);
 
+// Has Xen's script vif-openvswitch make the interface a port; it reads in xenstore below `backend`
+// of which switch, with which VLANs. Fails with the remedy where Open vSwitch is not installed.
+Status join_switch(const std::string& interface, const std::string& backend);
+// Open vSwitch keeps a port whose interface is gone. Idempotent.
+void leave_switch(const std::string& interface);
+
 // What the driver asks of the host; tests put something else in its place.
 class HostNetwork {
  public:
   virtual ~HostNetwork() = default;
   virtual Status join(const std::string& interface, const std::string& bridge) = 0;
+  virtual Status join_switch(const std::string& interface, const std::string& backend) = 0;
+  virtual void leave_switch(const std::string& interface) = 0;
   virtual Status announce(const std::string& bridge, const std::string& mac) = 0;
   virtual bool exists(const std::string& interface) = 0;
 };
@@ -33,6 +41,10 @@ class SystemNetwork final : public HostNetwork {
   Status join(const std::string& interface, const std::string& bridge) override {
     return join_bridge(interface, bridge);
   }
+  Status join_switch(const std::string& interface, const std::string& backend) override {
+    return xen::join_switch(interface, backend);
+  }
+  void leave_switch(const std::string& interface) override { xen::leave_switch(interface); }
   Status announce(const std::string& bridge, const std::string& mac) override;
   bool exists(const std::string& interface) override;
 };

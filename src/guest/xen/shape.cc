@@ -166,6 +166,13 @@ std::string Vif::value(const std::string& key) const {
   return found == backend.end() ? std::string() : found->second;
 }
 
+std::optional<Connection> Vif::connection() const {
+  const std::string script = value("script"), name = script.substr(script.rfind('/') + 1);
+  if (name == "vif-bridge") return Connection::bridge;
+  if (name == "vif-openvswitch") return Connection::open_vswitch;
+  return std::nullopt;
+}
+
 std::string to_json(const Shape& shape) {
   Json vifs = Json::array(), nodes = Json::array();
   for (const Vif& vif : shape.vifs)

@@ -16,6 +16,8 @@
 
 namespace libft::xen {
 
+enum class Connection { bridge, open_vswitch };
+
 // A virtual network interface: what its backend says of it, without what the two ends of the
 // connection say to each other.
 struct Vif {
@@ -23,6 +25,7 @@ struct Vif {
   std::map<std::string, std::string> backend;  // mac, bridge, script, ...
   bool emulated = false;                       // The device model's TAP device is in use beside it.
   std::string value(const std::string& key) const;
+  std::optional<Connection> connection() const;  // Empty: by a script that libft does not know.
   bool operator==(const Vif&) const = default;
 };
 

@@ -213,18 +213,35 @@ Status introduce_domain(XenCalls& calls, DomId domain, const StoreChannels& chan
   return calls.introduce(domain, channels.store_page, channels.store_port);
 }
 
+namespace {
+
+Status connect(HostNetwork& network, const Vif& vif, const std::string& interface,
+               const std::string& back) {
+  if (vif.connection() == Connection::open_vswitch) return network.join_switch(interface, back);
+  return network.join(interface, vif.value("bridge"));
+}
+
+}  // namespace
+
 Status prepare_vifs(XenCalls& calls, DomId domain, const Shape& shape, HostNetwork& network) {
   for (const Vif& vif : shape.vifs) FT_TRY(write_vif(calls, domain, vif));
   for (const Vif& vif : shape.vifs) {
     const std::string back = back_path(domain, vif), interface = interface_of(domain, vif);
     FT_TRY(wait_for_backend(calls, back).within(interface));
-    FT_TRY(network.join(interface, vif.value("bridge")));
+    FT_TRY(connect(network, vif, interface, back));
     // What the hotplug script says when it has done the same.
     FT_TRY(calls.write(back + "/hotplug-status", "connected"));
-    if (vif.emulated)
-      FT_TRY(network.join(emulated_interface(domain, vif.index), vif.value("bridge")));
+    if (vif.emulated) FT_TRY(connect(network, vif, emulated_interface(domain, vif.index), back));
   }
   return {};
+}
+
+void leave_switches(DomId domain, const Shape& shape, HostNetwork& network) {
+  for (const Vif& vif : shape.vifs) {
+    if (vif.connection() != Connection::open_vswitch) continue;
+    network.leave_switch(interface_of(domain, vif));
+    if (vif.emulated) network.leave_switch(emulated_interface(domain, vif.index));
+  }
 }
 
 std::string interface_of(DomId domain, const Vif& vif) {

@@ -32,6 +32,8 @@ Status introduce_domain(XenCalls& calls, DomId domain, const StoreChannels& chan
 // model's end where that is in use. The guest's end has not begun yet: nothing is forwarded. Fails
 // when dom0's driver does not come. REQUIRES: the device model was started, where there is one.
 Status prepare_vifs(XenCalls& calls, DomId domain, const Shape& shape, HostNetwork& network);
+// Of interfaces that are ports of Open vSwitch, before or after the domain goes.
+void leave_switches(DomId domain, const Shape& shape, HostNetwork& network);
 std::string interface_of(DomId domain, const Vif& vif);  // "vif7.0"
 
 // All of it, as far as it is there; for a domain that is gone.

@@ -52,6 +52,12 @@ struct Parts {
   std::unique_ptr<DeviceModel> model;  // Of an HVM domain that is no standby.
 };
 
+// What is neither Xen's nor xenstore's.
+void forget_on_host(const Parts& parts) {
+  parts.options.toolstack->forget(parts.domain, parts.shape.uuid);
+  leave_switches(parts.domain, parts.shape, *parts.options.network);
+}
+
 class Xen final : public XenGuest {
  public:
   explicit Xen(Parts parts)
@@ -98,7 +104,6 @@ class Xen final : public XenGuest {
   Result<Stopped> stop();
   void go_on_at_last();
   bool ended_by_itself() const;
-  void forget_userdata() { parts_.options.toolstack->forget(parts_.domain, parts_.shape.uuid); }
 
   Parts parts_;
   Intentions intentions_;
@@ -164,7 +169,7 @@ Xen::~Xen() {
   stop_tracking();
   parts_.memory = DomainMemory();  // A domain whose memory is mapped cannot go.
   parts_.throw_away.reset();
-  if (std::exchange(parts_.shell, nullptr)) forget_userdata();
+  if (std::exchange(parts_.shell, nullptr)) forget_on_host(parts_);
 }
 
 void Xen::go_on_at_last() {
@@ -201,12 +206,13 @@ void Xen::destroy() {
   if (!parts_.shell && ended_by_itself()) return stop_tracking();
   tracking_ = false;
   parts_.throw_away.reset();
-  forget_userdata();
-  if (parts_.shell) return parts_.shell.reset();  // Takes all of it along.
-  (void)calls().destroy(parts_.domain);
-  if (parts_.model) parts_.model->end();
-  (void)calls().remove(mark_of(parts_.domain));
-  forget_domain(calls(), parts_.domain, parts_.shape);
+  if (!std::exchange(parts_.shell, nullptr)) {  // Which takes all of it along.
+    (void)calls().destroy(parts_.domain);
+    if (parts_.model) parts_.model->end();
+    (void)calls().remove(mark_of(parts_.domain));
+    forget_domain(calls(), parts_.domain, parts_.shape);
+  }
+  forget_on_host(parts_);
 }
 
 std::string Xen::about(PageNo page) const {
@@ -491,8 +497,10 @@ Status Xen::activate() {
   parts_.shell.reset();
   ++intentions_.stops;
   intentions_.pausing = false;
+  // Not on Open vSwitch, which would learn that the address is this host's own.
   for (const Vif& vif : parts_.shape.vifs)
-    (void)parts_.options.network->announce(vif.value("bridge"), vif.value("mac"));
+    if (vif.connection() == Connection::bridge)
+      (void)parts_.options.network->announce(vif.value("bridge"), vif.value("mac"));
   return {};
 }
 
@@ -544,6 +552,20 @@ Status check_runs(const GuestInfo& primary, const Shape& shape) {
   }
   if (pages == 0 || pages > shape.max_pages)
     return Status(Code::corrupt, "the primary has more memory than its limit");
+  return {};
+}
+
+// Gives a warm domain all that it has besides itself.
+Status furnish(Parts& parts, std::span<const PageRun> runs) {
+  // Now, when nothing waits for it: at a promotion the toolstack knows the domain already.
+  parts.options.toolstack->write(parts.domain, parts.shape.toolstack);
+  if (parts.shape.device_model) {
+    FT_TRY(parts.shell->start_model(*parts.options.device_models));
+    FT_ASSIGN(parts.throw_away,
+              build_throw_away(*parts.calls, parts.shape, *parts.options.device_models));
+  }
+  FT_TRY(parts.shell->plug_in(*parts.options.network));
+  FT_ASSIGN(parts.memory, DomainMemory::map(*parts.calls, parts.domain, runs));
   return {};
 }
 
@@ -603,15 +625,12 @@ Result<std::unique_ptr<XenGuest>> XenGuest::build_standby(const GuestInfo& prima
   FT_ASSIGN(parts.shell,
             Shell::build(*parts.calls, parts.shape, runs, warm_name(parts.shape.name)));
   parts.domain = parts.shell->domain();
-  // Now, when nothing waits for it: at a promotion the toolstack knows the domain already.
-  parts.options.toolstack->write(parts.domain, parts.shape.toolstack);
-  if (parts.shape.device_model) {
-    FT_TRY(parts.shell->start_model(*parts.options.device_models));
-    FT_ASSIGN(parts.throw_away,
-              build_throw_away(*parts.calls, parts.shape, *parts.options.device_models));
+  if (Status furnished = furnish(parts, runs); !furnished.ok()) {
+    parts.throw_away.reset();
+    parts.shell.reset();
+    forget_on_host(parts);
+    return failure(std::move(furnished));
   }
-  FT_TRY(parts.shell->plug_in(*parts.options.network));
-  FT_ASSIGN(parts.memory, DomainMemory::map(*parts.calls, parts.domain, runs));
   return assemble(std::move(parts));
 }
 

@@ -24,6 +24,12 @@ class FakeNetwork final : public HostNetwork {
     host_.joined.push_back(interface + " " + bridge);
     return {};
   }
+  Status join_switch(const std::string& interface, const std::string& backend) override {
+    if (!host_.open_vswitch) return Status(Code::unsupported, "no ovs-vsctl on this host: install");
+    host_.switch_ports[interface] = backend;
+    return {};
+  }
+  void leave_switch(const std::string& interface) override { host_.switch_ports.erase(interface); }
   Status announce(const std::string& bridge, const std::string& mac) override {
     host_.announced.push_back(bridge + " " + mac);
     return {};

@@ -72,6 +72,8 @@ class FakeHost : public std::enable_shared_from_this<FakeHost> {
   std::uint64_t free_bytes = 1u << 30, pod_entries = 0;
   std::optional<CpuPolicy> most;  // Of CPU features, that a domain can have here.
   std::vector<std::string> joined, announced;
+  bool open_vswitch = true;
+  std::map<std::string, std::string> switch_ports;  // The backend's folder, by interface.
   std::set<DomId> destroyed;
   std::map<DomId, Userdata> userdata;  // Of the toolstack's.
   int panics = 0;  // Xen 4.17 falls over the vCPUs of a dying domain that is resumed.

@@ -451,6 +451,31 @@ TEST_CASE("a standby is warm, continues the guest, and is known by its name then
   CHECK(second->domains[id].runs());
 }
 
+TEST_CASE("an interface on Open vSwitch is connected by Xen's script, and its port goes with it") {
+  const auto first = host_with_guest(), second = std::make_shared<FakeHost>();
+  first->store["/local/domain/0/backend/vif/1/0/script"] = "/etc/xen/scripts/vif-openvswitch";
+  auto primary = XenGuest::attach(kName, first->options());
+  REQUIRE_MESSAGE(primary, primary.error().to_string());
+  SUBCASE("which is there") {
+    auto standby = XenGuest::build_standby((*primary)->info(), second->options());
+    REQUIRE(standby);
+    CHECK(second->joined.empty());
+    CHECK(second->switch_ports ==
+          std::map<std::string, std::string>{{"vif1.0", "/local/domain/0/backend/vif/1/0"}});
+    CHECK(second->store["/local/domain/0/backend/vif/1/0/hotplug-status"] == "connected");
+    standby->reset();
+    CHECK(second->switch_ports.empty());
+  }
+  SUBCASE("which is not there") {
+    second->open_vswitch = false;
+    const auto standby = XenGuest::build_standby((*primary)->info(), second->options());
+    REQUIRE_FALSE(standby);
+    CHECK(standby.error().code() == Code::unsupported);
+    CHECK(standby.error().message().find("no ovs-vsctl") != std::string::npos);
+    CHECK(second->domains.empty());
+  }
+}
+
 TEST_CASE("the toolstack of the backup knows the domain as that of the primary does") {
   const auto first = host_with_guest(), second = std::make_shared<FakeHost>();
   const Userdata kept{{"libxl-json", "{}"}, {"xl", "name = \"web\"\n"}};
