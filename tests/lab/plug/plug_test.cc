@@ -94,6 +94,32 @@ TEST_CASE("plug gate: all devices of a guest are sealed together") {
   CHECK(log.text().empty());
 }
 
+TEST_CASE("plug gate: devices that are ports of Open vSwitch are held as in a bridge") {
+  support::MemoryLog log;
+  Network network({DeviceKind::tap, DeviceKind::veth}, BridgeKind::open_vswitch);
+  const auto gate = open_gate(network.options(), log);
+  const auto holds = [&](std::uint64_t packets) {
+    return eventually([&] { return gate->statistics().packets_held == packets; });
+  };
+  for (std::uint32_t n = 0; n < 10; ++n) network.send(n, n % 2);
+  REQUIRE(holds(10));
+  CHECK(network.nothing_more_arrives());
+  REQUIRE(gate->seal(epoch(1)).ok());
+  for (std::uint32_t n = 10; n < 20; ++n) network.send(n, n % 2, 0x0806);
+  REQUIRE(holds(20));
+  REQUIRE(gate->release(epoch(1)).ok());
+  REQUIRE(network.wait_for(10));
+  CHECK(network.nothing_more_arrives());
+  CHECK(sorted(network.arrived()) == range(0, 10));
+  gate->discard();
+  network.send(20);
+  REQUIRE(gate->open().ok());
+  REQUIRE(network.wait_for(11));
+  CHECK(network.nothing_more_arrives());
+  CHECK(network.arrived().back() == 20);
+  CHECK(log.text().empty());
+}
+
 TEST_CASE("plug gate: at its limit it drops, counts, says so, and goes on") {
   support::MemoryLog log;
   Network network;

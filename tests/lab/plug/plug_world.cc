@@ -16,6 +16,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "open_switch.h"
 #include "output/tap.h"
 
 namespace libft::plug_lab {
@@ -106,18 +107,17 @@ std::vector<std::uint8_t> frame(std::uint32_t number, std::uint16_t protocol, st
 
 }  // namespace
 
-Network::Network(std::vector<DeviceKind> devices) {
+Network::Network(std::vector<DeviceKind> devices, BridgeKind kind) : kind_(kind) {
   static unsigned networks = 0;
   const std::string n = std::to_string(++networks);
   guest_ = *GuestId::from_name("guest-" + n);
   bridge_ = "br" + n;
   probe_ = "prb" + n;
   Links links;
-  links.add_bridge(bridge_);
-  links.up(bridge_);
+  add_bridge();
   const auto pair = [&](const std::string& inside, const std::string& far) {
     links.add_veth(inside, far);
-    links.enslave(inside, bridge_);
+    enslave(inside);
     links.up(inside);
     links.up(far);
     links_.push_back(inside);
@@ -133,7 +133,7 @@ Network::Network(std::vector<DeviceKind> devices) {
       auto tap = output::open_tap(name);
       REQUIRE(tap);
       guests_.push_back(std::move(*tap));
-      links.enslave(name, bridge_);
+      enslave(name);
       links.up(name);
     } else {
       pair(name, name + "g");
@@ -141,13 +141,31 @@ Network::Network(std::vector<DeviceKind> devices) {
     }
     devices_.push_back(name);
   }
-  links_.push_back(bridge_);
+}
+
+void Network::add_bridge() {
+  if (kind_ == BridgeKind::open_vswitch) {
+    start_open_switch();
+    return add_switch(bridge_);
+  }
+  Links links;
+  links.add_bridge(bridge_);
+  links.up(bridge_);
+}
+
+void Network::enslave(const std::string& device) {
+  if (kind_ == BridgeKind::open_vswitch) return add_port(device, bridge_);
+  Links().enslave(device, bridge_);
 }
 
 Network::~Network() {
   CHECK(output::remove_plug_gate(guest_, devices_).ok());
   Links links;
   for (const std::string& link : links_) links.remove(link);
+  if (kind_ == BridgeKind::open_vswitch)
+    remove_switch(bridge_);
+  else
+    links.remove(bridge_);
 }
 
 output::PlugGateOptions Network::options() const {

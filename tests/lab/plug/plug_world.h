@@ -23,6 +23,8 @@ namespace libft::plug_lab {
 // of a Xen vif, a little later.
 enum class DeviceKind { tap, veth };
 
+enum class BridgeKind { linux_bridge, open_vswitch };
+
 template <class Condition>
 bool eventually(Condition condition) {
   const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
@@ -35,7 +37,8 @@ bool eventually(Condition condition) {
 
 class Network {
  public:
-  explicit Network(std::vector<DeviceKind> devices = {DeviceKind::tap});
+  explicit Network(std::vector<DeviceKind> devices = {DeviceKind::tap},
+                   BridgeKind kind = BridgeKind::linux_bridge);
   ~Network();
   Network(const Network&) = delete;
   Network& operator=(const Network&) = delete;
@@ -58,6 +61,10 @@ class Network {
   bool nothing_more_arrives();
 
  private:
+  void add_bridge();
+  void enslave(const std::string& device);
+
+  const BridgeKind kind_;
   GuestId guest_;
   std::string bridge_, probe_;
   std::vector<std::string> devices_;
