@@ -79,11 +79,23 @@ Status ends(XenPair& pair, Protection& libft) {
   return {};
 }
 
+// Of a guest that is protected its own checkpoints say how often it can be.
+Status plans(XenPair& pair) {
+  FT_ASSIGN(
+      const auto plan,
+      pair.host(Side::a).run("ftctl doctor --plan xen:guest --state-dir /run/libft", kPatience));
+  fmt::print("{}", plan);
+  for (const char* part : {"pvh, 1 vCPU, 192 MiB", "cooperative", "by its last checkpoints here"})
+    FT_TRY(expect(plan.find(part) != std::string::npos, fmt::format("no {} in the plan", part)));
+  return {};
+}
+
 Status moves(XenPair& pair) {
   FT_ASSIGN(const auto libft, Protection::install(pair, {FT_FTCTL, FT_XEN_MODULE}, kHeartbeats));
   FT_ASSIGN(Outsiders outsiders, Outsiders::meet(pair));
   FT_TRY(libft->establish(Side::a));
   outsiders.offer_load();
+  FT_TRY(plans(pair));
   FT_TRY(there_and_back(*libft, outsiders));
   FT_TRY(libft_dies(*libft, outsiders));
   FT_ASSIGN([[maybe_unused]] const Verdict verdict, outsiders.judge());

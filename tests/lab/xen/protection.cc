@@ -51,7 +51,9 @@ Result<std::unique_ptr<Protection>> Protection::install(XenPair& pair, const Pro
   const std::string folder = pair.folder() + "/install";
   std::filesystem::create_directory(folder);
   std::vector<std::string> files;
-  for (const std::string program : {programs.ftctl, programs.module}) {
+  const std::filesystem::path module = programs.module;
+  const std::string adopt = module.parent_path() / "xen-adopt";
+  for (const std::string& program : {std::string(programs.ftctl), module.string(), adopt}) {
     files.push_back(folder + "/" + std::filesystem::path(program).filename().string());
     FT_TRY(run_here({"strip", "-o", files.back(), program}));  // Mostly debug information.
   }
