@@ -33,6 +33,23 @@ Time now() { return os::RealClock().now(); }
 Side other(Side side) { return side == Side::a ? Side::b : Side::a; }
 char letter(Side side) { return side == Side::a ? 'a' : 'b'; }
 
+std::string peers_of(Side side) {
+  const Side peer = other(side);
+  return fmt::format("tcp:{}:7070,tcp:{}:7070", TwoHosts::replication_address(peer),
+                     TwoHosts::heartbeat_address(peer));
+}
+
+std::vector<std::string> programs_of(const Programs& programs) {
+  const std::filesystem::path module = programs.module;
+  std::vector<std::string> files{programs.ftctl, module, module.parent_path() / "xen-adopt"};
+  if (programs.pair == nullptr) return files;
+  const std::filesystem::path library = programs.library;
+  files.insert(files.end(), {programs.pair, library});
+  for (const char* name : {"libft-etcd.so", "libft-plug.so", "libft-tls.so"})
+    files.push_back(library.parent_path() / name);
+  return files;
+}
+
 Status run_here(std::vector<std::string> argv) {
   os::ChildOptions options;
   options.argv = std::move(argv);
@@ -51,17 +68,17 @@ Result<std::unique_ptr<Protection>> Protection::install(XenPair& pair, const Pro
   const std::string folder = pair.folder() + "/install";
   std::filesystem::create_directory(folder);
   std::vector<std::string> files;
-  const std::filesystem::path module = programs.module;
-  const std::string adopt = module.parent_path() / "xen-adopt";
-  for (const std::string& program : {std::string(programs.ftctl), module.string(), adopt}) {
+  for (const std::string& program : programs_of(programs)) {
     files.push_back(folder + "/" + std::filesystem::path(program).filename().string());
     FT_TRY(run_here({"strip", "-o", files.back(), program}));  // Mostly debug information.
   }
   files.push_back(folder + "/libft.key");
   FT_TRY(run_here({programs.ftctl, "keygen", files.back()}));
-  std::unique_ptr<Protection> made(new Protection(pair, heartbeats));
+  std::unique_ptr<Protection> made(new Protection(pair, heartbeats, programs.pair != nullptr));
   for (const Side side : {Side::a, Side::b}) {
     FT_TRY(pair.host(side).push(files, "/usr/local/bin", kCommand));
+    // libft.so looks for its modules in a folder beside it.
+    FT_ASSIGN(const auto linked, pair.host(side).run("ln -sfn . /usr/local/bin/libft", kCommand));
     // One processor for dom0 and a guest that never sleeps for long: with equal shares libft, and
     // all network of both, get half of it (docs/XEN.md).
     FT_ASSIGN(const auto set, pair.host(side).run("xl sched-credit -d Domain-0 -w 4096", kCommand));
@@ -70,18 +87,38 @@ Result<std::unique_ptr<Protection>> Protection::install(XenPair& pair, const Pro
   return made;
 }
 
-// Its exit code is kept, for who asks when it has ended.
-Status Protection::start(Side side, std::string_view what) {
-  const std::string line = fmt::format(
-      "ftctl {} --name guest --state-dir /run/libft --listen tcp:0.0.0.0:7070 "
+std::string Protection::ftctl_line(Side side, std::string_view what) const {
+  const bool primary = what == "protect";
+  return fmt::format(
+      "ftctl {}{} --name guest --state-dir /run/libft --listen tcp:0.0.0.0:7070 "
       "--heartbeat {}:7071,{}:7071 --arbiter {} --key-file /usr/local/bin/libft.key "
       "--heartbeat-interval {} --heartbeat-missed {} --arbiter-timeout 10000 --epochs-log "
       "/tmp/epochs "
       "--log-file /tmp/ftctl.log",
-      what, TwoHosts::replication_address(side), TwoHosts::heartbeat_address(side), arbiter_,
+      what, primary ? " xen:guest" : " --peer " + peers_of(side),
+      TwoHosts::replication_address(side), TwoHosts::heartbeat_address(side), arbiter_,
       heartbeats_.interval_ms, heartbeats_.missed);
+}
+
+// The same in the C ABI's words.
+std::string Protection::pair_line(Side side, std::string_view what) const {
+  return fmt::format(
+      "env LD_LIBRARY_PATH=/usr/local/bin ft-pair {} control=/run/libft/guest.sock "
+      "epochs_log=/tmp/epochs state_dir=/run/libft "
+      "name=guest {} listen=tcp:0.0.0.0:7070 heartbeat={}:7071,{}:7071 arbiter={} "
+      "key_file=/usr/local/bin/libft.key heartbeat_interval_us={} heartbeat_missed_max={} "
+      "arbiter_timeout_us=10000000 > /tmp/ftctl.log",
+      what, what == "protect" ? "guest=xen:guest" : "peer=" + peers_of(side),
+      TwoHosts::replication_address(side), TwoHosts::heartbeat_address(side), arbiter_,
+      heartbeats_.interval_ms * 1000, heartbeats_.missed);
+}
+
+// Its exit code is kept, for who asks when it has ended.
+Status Protection::start(Side side, std::string_view what) {
+  const std::string line = through_capi_ ? pair_line(side, what) : ftctl_line(side, what);
   auto started = pair_.host(side).run(
-      fmt::format("rm -f /tmp/epochs /tmp/ended /tmp/ftctl.log; setsid sh -c '{} & echo $! > "
+      fmt::format("mkdir -p /run/libft; rm -f /tmp/epochs /tmp/ended /tmp/ftctl.log; setsid sh -c "
+                  "'{} & echo $! > "
                   "/run/ftctl.pid; "
                   "wait $!; echo $? > /tmp/ended' > /tmp/ftctl.out 2>&1 < /dev/null &",
                   line),
@@ -89,21 +126,16 @@ Status Protection::start(Side side, std::string_view what) {
   return started ? Status{} : started.error();
 }
 
-Status Protection::protect(Side side) { return start(side, "protect xen:guest"); }
+Status Protection::protect(Side side) { return start(side, "protect"); }
 
-Status Protection::stand_by(Side side) {
-  const Side peer = other(side);
-  return start(side,
-               fmt::format("standby --peer tcp:{}:7070,tcp:{}:7070",
-                           TwoHosts::replication_address(peer), TwoHosts::heartbeat_address(peer)));
-}
+Status Protection::stand_by(Side side) { return start(side, "standby"); }
 
 Status Protection::establish(Side side) {
   FT_TRY(protect(side));
   // Who dials before the other side listens has it begin connections that both then give up, which
   // an emulated host answers slowly.
   FT_TRY(wait_for(side, "ftctl to have the guest", kProtectPatience,
-                  "ls /run/libft/*.guest.json > /dev/null 2>&1"));
+                  "[ -e /run/libft/ft-pair ] || ls /run/libft/*.guest.json > /dev/null 2>&1"));
   FT_TRY(stand_by(other(side)));
   return wait_until_protected(side);
 }
@@ -134,7 +166,7 @@ Status Protection::wait_for(Side side, std::string_view what, Nanos patience,
 }
 
 Status Protection::wait_for_event(Side side, std::string_view event, Nanos patience) {
-  return wait_for(side, event, patience, fmt::format("grep -q ' {}' /tmp/ftctl.log", event));
+  return wait_for(side, event, patience, fmt::format("grep -qE '(^| ){}' /tmp/ftctl.log", event));
 }
 
 Status Protection::wait_for_epochs(Side side, std::uint64_t count, Nanos patience) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A Protection is libft on the two hosts of a XenPair, used as an operator uses it: ftctl in both
-// dom0s with one key, etcd as arbiter, orders and questions as commands. Outsiders are the client
+// dom0s with one key, etcd as arbiter, orders and questions as commands; or as a toolstack uses it,
+// through the C ABI. Outsiders are the client
 // with its one connection and the observer, which judge it. The test's main thread.
 #pragma once
 
@@ -18,6 +19,9 @@ namespace libft::lab {
 
 struct Programs {
   const char *ftctl, *module;
+  // When given, these serve in the place of ftctl, which is only asked: ft-pair, and libft.so,
+  // beside which its modules lie.
+  const char *pair = nullptr, *library = nullptr;
 };
 
 struct Heartbeats {
@@ -53,13 +57,17 @@ class Protection {
   Result<std::vector<std::string>> domains(Side side);
 
  private:
-  Protection(XenPair& pair, Heartbeats heartbeats) : pair_(pair), heartbeats_(heartbeats) {}
+  Protection(XenPair& pair, Heartbeats heartbeats, bool through_capi)
+      : pair_(pair), heartbeats_(heartbeats), through_capi_(through_capi) {}
+  std::string ftctl_line(Side side, std::string_view what) const;
+  std::string pair_line(Side side, std::string_view what) const;
   Status start(Side side, std::string_view what);
   Status wait_for(Side side, std::string_view what, Nanos patience, std::string_view condition);
   std::string last_words(Side side);
 
   XenPair& pair_;
   const Heartbeats heartbeats_;
+  const bool through_capi_;
   std::string arbiter_;
 };
 
