@@ -70,6 +70,20 @@ ends 1 '' 'destroy 7 create name = web # one'
 echo 1 > "$folder/marked"
 ends 0 "$default" ''
 echo -1 > "$folder/marked"
+# Built anew from what libxl keeps; its duty begins at once: it is gone.
+cp "$duty" "$folder/duty"
+cat > "$folder/xen-adopt" << SH
+#!/bin/sh
+echo "\$1 \$(grep on_reboot "\$2")" >> "$folder/done"
+echo 8
+SH
+chmod +x "$folder/duty" "$folder/xen-adopt"
+duty=$folder/duty
+ends 1 "$default" 'destroy 7 create on_reboot: restart,'
+ends 0 "$default" 'destroy 7'
+# It cannot.
+printf '#!/bin/sh\nexit 1\n' > "$folder/xen-adopt"
+ends 1 "$default" 'destroy 7 create name = web # one'
 # libvirt's, which has a process of its own.
 : > "$folder/libvirt/web.xml"
 ends 0 "$default" ''

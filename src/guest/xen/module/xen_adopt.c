@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // xen-adopt get DOMID NAME            prints what libxl or xl keeps of a domain
 // xen-adopt put DOMID NAME=FILE...    has them keep it of this one
-// NAME is "libxl-json", the domain's configuration, or "xl", the text that xl created it from. By
-// this a domain that libft built on the backup becomes one that `xl list -l`, `xl save` and
-// xen-end-duty know. A process of its own, because libxl forks and takes SIGCHLD.
+// xen-adopt create FILE               builds and runs a domain of such a configuration; prints its
+// number NAME is "libxl-json", the domain's configuration, or "xl", the text that xl created it
+// from. By this a domain that libft built on the backup becomes one that `xl list -l`, `xl save`
+// and xen-end-duty know. A process of its own, because libxl forks and takes SIGCHLD.
 #include <inttypes.h>
 #include <libxl.h>
 #include <libxl_utils.h>
@@ -69,11 +70,13 @@ static char* own_json(libxl_ctx* ctx, uint32_t domain, const char* text) {
   return own;
 }
 
+// What libxl stores ends with its zero.
 static char* text_of(const char* path) {
   FILE* file = fopen(path, "re");
   char* text = file == NULL ? NULL : calloc(1, TEXT_BYTES_MAX + 1);
-  const size_t length = text == NULL ? 0 : fread(text, 1, TEXT_BYTES_MAX + 1, file);
+  size_t length = text == NULL ? 0 : fread(text, 1, TEXT_BYTES_MAX + 1, file);
   if (file != NULL) fclose(file);
+  if (length > 0 && text[length - 1] == '\0') --length;
   if (length > 0 && length <= TEXT_BYTES_MAX && strlen(text) == length) return text;
   free(text);
   return NULL;
@@ -101,23 +104,52 @@ static int put(libxl_ctx* ctx, uint32_t domain, char* entry) {
   return rc;
 }
 
+static int create(libxl_ctx* ctx, const char* path) {
+  char* text = text_of(path);
+  if (text == NULL) return fail("no text, or too long", path);
+  uint32_t domain = 0;
+  const char* why = NULL;
+  libxl_domain_config config;
+  libxl_domain_config_init(&config);
+  if (libxl_domain_config_from_json(ctx, &config, text) != 0)
+    why = "libxl does not take it for a domain's configuration";
+  else if (libxl_domain_create_new(ctx, &config, &domain, NULL, NULL) != 0)
+    why = "libxl does not build it";
+  else if (libxl_domain_unpause(ctx, domain, NULL) != 0)
+    why = "it was built, and does not run";
+  libxl_domain_config_dispose(&config);
+  free(text);
+  if (why != NULL) return fail(why, path);
+  printf("%" PRIu32 "\n", domain);
+  return fflush(stdout) == 0 ? 0 : 1;
+}
+
+static int usage(void) {
+  fprintf(stderr,
+          "usage: xen-adopt get DOMID libxl-json|xl\n"
+          "       xen-adopt put DOMID NAME=FILE...\n"
+          "       xen-adopt create FILE\n");
+  return 2;
+}
+
 int main(int argc, char** argv) {
-  char* end = NULL;
-  const unsigned long domain = argc >= 4 ? strtoul(argv[2], &end, 10) : 0;
+  const bool creating = argc == 3 && strcmp(argv[1], "create") == 0;
   const bool getting = argc == 4 && strcmp(argv[1], "get") == 0;
-  if (domain == 0 || domain > UINT16_MAX || *end != '\0' ||
-      (!getting && strcmp(argv[1], "put") != 0)) {
-    fprintf(stderr,
-            "usage: xen-adopt get DOMID libxl-json|xl\n"
-            "       xen-adopt put DOMID NAME=FILE...\n");
-    return 2;
-  }
+  const bool putting = argc >= 4 && strcmp(argv[1], "put") == 0;
+  if (!creating && !getting && !putting) return usage();
+  char* end = NULL;
+  const unsigned long number = creating ? 0 : strtoul(argv[2], &end, 10);
+  if (!creating && (number == 0 || number > UINT16_MAX || *end != '\0')) return usage();
+  const uint32_t domain = (uint32_t)number;
+
   xentoollog_logger* log = (xentoollog_logger*)xtl_createlogger_stdiostream(stderr, XTL_ERROR, 0);
   libxl_ctx* ctx = NULL;
   if (log == NULL || libxl_ctx_alloc(&ctx, LIBXL_VERSION, 0, log) != 0)
     return fail("libxl cannot be used: is this a dom0, and are you root?", argv[1]);
-  int rc = getting ? get(ctx, (uint32_t)domain, argv[3]) : 0;
-  for (int i = 3; !getting && i < argc; ++i) rc |= put(ctx, (uint32_t)domain, argv[i]);
+  int rc = 0;
+  if (creating) rc = create(ctx, argv[2]);
+  if (getting) rc = get(ctx, domain, argv[3]);
+  for (int i = 3; putting && i < argc; ++i) rc |= put(ctx, domain, argv[i]);
   libxl_ctx_free(ctx);
   xtl_logger_destroy(log);
   return rc;
