@@ -619,9 +619,9 @@ Result<std::unique_ptr<XenGuest>> XenGuest::build_standby(const GuestInfo& prima
                    fmt::format("the primary runs Xen {}, this host {}: a domain's state is that "
                                "of one minor; use the same on both",
                                parts.shape.xen, version.text));
+  FT_TRY(sweep_warm(*parts.calls, parts.shape, *parts.options.device_models));
   FT_TRY(check_room(*parts.calls, primary, parts.shape));
   const auto runs = runs_of(primary);
-  FT_TRY(sweep_warm(*parts.calls, parts.shape, *parts.options.device_models));
   FT_ASSIGN(parts.shell,
             Shell::build(*parts.calls, parts.shape, runs, warm_name(parts.shape.name)));
   parts.domain = parts.shell->domain();

@@ -110,6 +110,7 @@ class FakeCalls final : public XenCalls {
     FT_CALL("destroy");
     FT_DOMAIN(domain);
     ::close(d.memory);
+    host_->free_bytes += d.slots.size() * kPageBytes;
     host_->domains.erase(domain);
     host_->destroyed.insert(domain);
     return {};
@@ -205,6 +206,7 @@ class FakeCalls final : public XenCalls {
     FT_DOMAIN(domain);
     if (order != 0) return Status(Code::exhausted, "no large pieces here");
     for (const std::uint64_t page : pages) host_->add_pages(d, page, 1);
+    host_->free_bytes -= pages.size() * kPageBytes;
     return {};
   }
   Status look(DomId domain, std::uint64_t first, std::span<bool> present) override {

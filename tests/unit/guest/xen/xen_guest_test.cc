@@ -12,6 +12,7 @@
 #include "guest/xen/cpuid.h"
 #include "guest/xen/facts.h"
 #include "guest/xen/memory.h"
+#include "guest/xen/needs.h"
 #include "support/moment.h"
 #include "unit/guest/xen/fake_xen.h"
 
@@ -553,6 +554,9 @@ void check_sweep(Kind kind, Holder holder) {
     if (holder == Holder::killed_when_it_was_promoted)
       second->store["/local/domain/" + number + "/name"] = kName;
   }
+  // There is room for another one only where that is taken away.
+  if (holder == Holder::killed)
+    second->free_bytes = needs_of({166, 0, 1, kind == Kind::hvm}).backup_xen - 1;
   auto next = XenGuest::build_standby((*primary)->info(), second->options());
   REQUIRE_MESSAGE(next, next.error().to_string());
   const bool stays = holder != Holder::killed;
