@@ -9,8 +9,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <map>
 #include <optional>
+#include <vector>
 
 #include "demo/namespace.h"
 #include "demo/statistics.h"
@@ -22,9 +22,9 @@
 namespace libft::demo {
 namespace {
 
-constexpr std::uint64_t kWindow = 64;  // Questions on their way; few enough for any queue.
-constexpr Millis kAskAgain{300};       // Longer than a protected answer waits.
-constexpr Millis kAskAgainMax{5000};   // Of a guest that is slow, or between two hosts.
+constexpr std::size_t kWindow = 8;    // Questions on their way; few enough for any queue.
+constexpr Millis kAskAgain{300};      // Longer than a protected answer waits.
+constexpr Millis kAskAgainMax{5000};  // Of a guest that is slow, or between two hosts.
 
 Time now() { return os::RealClock().now(); }
 
@@ -58,10 +58,11 @@ Result<Sockets> open_sockets(const ObserverOptions& options) {
 
 // One answer that fits, or nothing before the deadline. An ICMP error (the guest is between two
 // hosts) shows as a failed recv and means the same as silence.
-std::optional<LabAnswer> receive_answer(int fd, Nanos patience) {
+template <typename Answer>
+std::optional<Answer> receive(int fd, Nanos patience) {
   const auto woke = os::wait_ready(fd, POLLIN, -1, patience);
   if (!woke || *woke != os::Woke::ready) return std::nullopt;
-  LabAnswer answer{};
+  Answer answer{};
   const ssize_t got = ::recv(fd, &answer, sizeof answer, 0);
   if (got != static_cast<ssize_t>(sizeof answer)) return std::nullopt;
   if (answer.magic != LAB_ANSWER_MAGIC) return std::nullopt;
@@ -74,6 +75,41 @@ void send_query(int fd, std::uint32_t kind, std::uint64_t argument) {
   [[maybe_unused]] const ssize_t sent = ::send(fd, &query, sizeof query, MSG_NOSIGNAL);
 }
 
+// What the guest says it remembers of outputs that were seen, asked for in runs of counters.
+class KnownOutputs {
+ public:
+  explicit KnownOutputs(const std::vector<Output>& seen)
+      : first_(seen.front().counter), values_(seen.back().counter - first_ + 1) {
+    for (const Output& output : seen) {
+      if (open_.empty() || output.counter - open_.back() >= LAB_RUN)
+        open_.push_back(output.counter);
+    }
+    runs_ = open_.size();
+  }
+
+  void take(const LabKnown& answer) {
+    const auto run = std::find(open_.begin(), open_.end(), answer.argument);
+    if (run == open_.end()) return;  // Asked twice.
+    for (std::uint64_t i = 0; i < LAB_RUN; ++i) {
+      const std::uint64_t at = *run - first_ + i;
+      if (at >= values_.size() || (answer.remembered >> i & 1) == 0) continue;
+      std::copy_n(std::begin(answer.random[i]), sizeof answer.random[i],
+                  values_[at].emplace().begin());
+    }
+    open_.erase(run);
+  }
+
+  const std::vector<std::uint64_t>& open() const { return open_; }  // First counters of runs.
+  std::size_t runs() const { return runs_; }
+  const std::vector<std::optional<OutputValue>>& values() const { return values_; }
+
+ private:
+  std::uint64_t first_;
+  std::vector<std::uint64_t> open_;
+  std::size_t runs_ = 0;
+  std::vector<std::optional<OutputValue>> values_;  // Of first_ and those after it.
+};
+
 // The argument is the question's moment, so that a late answer to an earlier one is not taken for
 // it.
 Result<LabAnswer> ask_once(int fd, std::uint32_t kind, Nanos patience, Time* sent) {
@@ -83,7 +119,7 @@ Result<LabAnswer> ask_once(int fd, std::uint32_t kind, Nanos patience, Time* sen
     const auto number = static_cast<std::uint64_t>(asked.since_start.count());
     send_query(fd, kind, number);
     while (now() < asked + kAskAgain) {
-      const auto answer = receive_answer(fd, asked + kAskAgain - now());
+      const auto answer = receive<LabAnswer>(fd, asked + kAskAgain - now());
       if (!answer || answer->kind != kind || answer->argument != number) continue;
       if (sent != nullptr) *sent = asked;
       return *answer;
@@ -141,55 +177,44 @@ void Observer::take_beats() {
   }
 }
 
+std::vector<Output> Observer::remembered_since(Time from) {
+  const std::lock_guard lock(mutex_);
+  std::vector<Output> seen = history_.seen_since(from);
+  const std::uint64_t newest = history_.newest();
+  std::erase_if(seen,
+                [&](const Output& output) { return newest - output.counter > LAB_HISTORY - 1000; });
+  return seen;
+}
+
 Result<Observer::Verdict> Observer::ask_since(Time from, Nanos patience) {
-  std::vector<Output> seen;
-  {
-    const std::lock_guard lock(mutex_);
-    seen = history_.seen_since(from);
-    // Older ones the guest has forgotten.
-    const std::uint64_t newest = history_.newest();
-    std::erase_if(
-        seen, [&](const Output& output) { return newest - output.counter > LAB_HISTORY - 1000; });
-  }
+  const std::vector<Output> seen = remembered_since(from);
   if (seen.empty()) return Verdict{};
-  const std::uint64_t first = seen.front().counter;
-  std::vector<std::optional<OutputValue>> known(seen.back().counter - first + 1);
-  std::vector<std::uint64_t> open;
-  for (const Output& output : seen) open.push_back(output.counter);
+  OutputHistory asked;
+  for (const Output& output : seen) asked.see(output);
 
   const std::lock_guard one_at_a_time(query_mutex_);
+  KnownOutputs known(seen);
   Time end = now() + patience;  // Without any answer: how long all take depends on how many.
-  std::map<std::uint64_t, bool> answered;
   Nanos ask_again = kAskAgain;
-  while (!open.empty() && now() < end) {
-    const std::size_t batch = std::min<std::size_t>(kWindow, open.size());
-    for (std::size_t i = 0; i < batch; ++i) send_query(queries_.get(), LAB_KNOWN, open[i]);
-    std::size_t got = 0;
+  while (!known.open().empty() && now() < end) {
+    const std::size_t before = known.open().size(), batch = std::min(kWindow, before);
+    for (std::size_t i = 0; i < batch; ++i) send_query(queries_.get(), LAB_KNOWN, known.open()[i]);
     const Time again = now() + ask_again;
-    while (got < batch && now() < again) {
-      const auto answer = receive_answer(queries_.get(), again - now());
-      if (!answer || answer->kind != LAB_KNOWN || answer->argument < first) continue;
-      if (answer->argument - first >= known.size() || answered[answer->argument]) continue;
-      answered[answer->argument] = true;
-      ++got;
-      if (answer->value[0] != 1) continue;
-      OutputValue value{};
-      std::copy(std::begin(answer->random), std::end(answer->random), value.begin());
-      known[answer->argument - first] = value;
+    while (before - known.open().size() < batch && now() < again) {
+      const auto answer = receive<LabKnown>(queries_.get(), again - now());
+      if (answer && answer->kind == LAB_KNOWN) known.take(*answer);
     }
-    std::erase_if(open, [&](std::uint64_t counter) { return answered.count(counter) != 0; });
+    const std::size_t got = before - known.open().size();
     if (got > 0) end = now() + patience;
     // Asking faster than a slow guest answers fills its queue with questions that it has answered.
     ask_again = got == batch ? kAskAgain : std::min<Nanos>(2 * ask_again, kAskAgainMax);
   }
-  if (!open.empty()) {
-    return failure(Code::timeout, fmt::format("the guest did not say what it knows about {} of {} "
-                                              "outputs",
-                                              open.size(), seen.size()));
+  if (!known.open().empty()) {
+    return failure(Code::timeout, fmt::format("the guest did not say what it knows: {} of {} "
+                                              "questions about {} outputs are open",
+                                              known.open().size(), known.runs(), seen.size()));
   }
-  OutputHistory asked;
-  for (const Output& output : seen) asked.see(output);
-  return Verdict{seen.size(), asked.count_unknown(first, known)};
+  return Verdict{seen.size(), asked.count_unknown(seen.front().counter, known.values())};
 }
 
 Result<ClockPair> Observer::guest_clock(Nanos patience) {

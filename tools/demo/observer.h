@@ -10,6 +10,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "demo/history.h"
 #include "libft/types.h"
@@ -53,6 +54,7 @@ class Observer {
   Observer(ObserverOptions options, os::ScopedFd beats, os::ScopedFd queries, os::EventFd wake);
   void run();
   void take_beats();
+  std::vector<Output> remembered_since(Time from);  // Older ones the guest has forgotten.
 
   const ObserverOptions options_;
   os::ScopedFd beats_;

@@ -104,6 +104,17 @@ static void end_guest(uint32_t kind) {
   }
 }
 
+static struct LabKnown known_from(const struct Observer* self, uint64_t first) {
+  struct LabKnown known = {.magic = LAB_ANSWER_MAGIC, .kind = LAB_KNOWN, .argument = first};
+  for (uint64_t i = 0; i < LAB_RUN; ++i) {
+    uint64_t counter = first + i;
+    if (counter < 1 || counter > self->counter || self->counter - counter >= LAB_HISTORY) continue;
+    known.remembered |= (uint64_t)1 << i;
+    memcpy(known.random[i], self->history[counter % LAB_HISTORY], sizeof known.random[i]);
+  }
+  return known;
+}
+
 static void answer_query(struct Observer* self) {
   struct LabQuery query;
   struct sockaddr_in from;
@@ -111,17 +122,14 @@ static void answer_query(struct Observer* self) {
   ssize_t got = recvfrom(self->socket, &query, sizeof query, MSG_DONTWAIT, (struct sockaddr*)&from,
                          &from_size);
   if (got != (ssize_t)sizeof query || query.magic != LAB_QUERY_MAGIC) return;
+  if (query.kind == LAB_KNOWN) {
+    struct LabKnown known = known_from(self, query.argument);
+    sendto(self->socket, &known, sizeof known, 0, (struct sockaddr*)&from, from_size);
+    return;
+  }
   struct LabAnswer answer = {
       .magic = LAB_ANSWER_MAGIC, .kind = query.kind, .argument = query.argument};
   switch (query.kind) {
-    case LAB_KNOWN:
-      answer.value[1] = self->counter;
-      if (query.argument >= 1 && query.argument <= self->counter &&
-          self->counter - query.argument < LAB_HISTORY) {
-        answer.value[0] = 1;
-        memcpy(answer.random, self->history[query.argument % LAB_HISTORY], sizeof answer.random);
-      }
-      break;
     case LAB_CLOCK:
       answer.value[0] = now_ns(CLOCK_REALTIME);
       answer.value[1] = now_ns(CLOCK_MONOTONIC);

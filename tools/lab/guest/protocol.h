@@ -15,7 +15,8 @@
 enum {
   LAB_BEAT_PORT = 7770,     /* Outside: beats arrive here. */
   LAB_QUERY_PORT = 7771,    /* In the guest. */
-  LAB_HISTORY = 65536       /* So many beats the guest remembers: about eleven minutes. */
+  LAB_HISTORY = 65536,      /* So many beats the guest remembers: about eleven minutes. */
+  LAB_RUN = 64              /* Of so many it tells at once. */
 };
 
 #define LAB_BEAT_MAGIC 0x31425446u   /* "FTB1" */
@@ -23,7 +24,7 @@ enum {
 #define LAB_ANSWER_MAGIC 0x31415446u /* "FTA1" */
 
 enum LabKind {
-  LAB_KNOWN = 1,    /* argument: a counter. value[0]: 1 if remembered; value[1]: newest counter. */
+  LAB_KNOWN = 1,    /* argument: the first of LAB_RUN counters. Answered with a LabKnown. */
   LAB_CLOCK = 2,    /* value[0], [1]: CLOCK_REALTIME and CLOCK_MONOTONIC in nanoseconds. */
   LAB_TCP = 3,      /* value[0], [1]: RetransSegs and OutSegs of /proc/net/snmp. */
   LAB_DIRTY = 4,    /* argument: pages to write each 10 ms from now on, 0 to stop. */
@@ -53,7 +54,15 @@ struct LabAnswer {
   uint32_t kind;
   uint64_t argument; /* As asked. */
   uint64_t value[2];
-  uint8_t random[16]; /* LAB_KNOWN: what was sent with that counter. */
+};
+
+/* Many in one datagram: a guest that is slow with packets would answer for hours one by one. */
+struct LabKnown {
+  uint32_t magic;
+  uint32_t kind;
+  uint64_t argument;           /* As asked. */
+  uint64_t remembered;         /* Bit i: counter argument + i. */
+  uint8_t random[LAB_RUN][16]; /* What was sent with it; zeros when it is not remembered. */
 };
 
 #endif
