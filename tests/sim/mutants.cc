@@ -86,14 +86,17 @@ constexpr MutantInfo kMutants[] = {
     {Mutant::promote_the_image, "promote_the_image",
      "the backup promotes the image without the log since", "3 prefix"},
     {Mutant::change_undrained, "change_undrained",
-     "a change of strategy does not wait for what is in flight",
-     "1 output commit; 3 prefix; 4 nothing partial; replay; lockstep; progress"},
+     "a change of strategy does not wait for what is in flight", "lockstep"},
     {Mutant::change_forgets_late, "change_forgets_late",
      "what was written is asked for after the last cut of the old strategy",
      "3 prefix; 4 nothing partial"},
     {Mutant::change_adopts_early, "change_adopts_early",
      "the backup's memory becomes its image before it was executed to there",
      "3 prefix; 4 nothing partial"},
+    {Mutant::change_drops_shelf, "change_drops_shelf",
+     "logs are dropped before the checkpoint that makes them void is here", "3 prefix"},
+    {Mutant::change_unheard, "change_unheard",
+     "a backup that is welcomed back does not hear of a change meanwhile", "lockstep"},
 };
 
 }  // namespace

@@ -61,7 +61,6 @@ enum class Mutant {
   change_forgets_late,
   change_adopts_early,
   change_drops_shelf,
-  change_without_image,
   change_unheard,
 };
 

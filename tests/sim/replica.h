@@ -120,6 +120,7 @@ class Replica {
   bool drained() const;
   void forget_written();
   void take_step(const core::TakeCheckpoint& order);
+  void trouble_a_change();
   void go_on_with_change();
   bool goes_on_with_logs(const EpochId& newest_complete);
   void send_lacking_logs(const EpochId& newest_complete);

@@ -102,6 +102,19 @@ void Replica::take_step(const core::TakeCheckpoint& order) {
   }
   strategy_ = to;
   if (to == change_->to) change_.reset();
+  trouble_a_change();
+}
+
+// Connections and hosts seldom fail in just these milliseconds. A host that dies with its
+// connection takes with it what it sent last.
+void Replica::trouble_a_change() {
+  if (world_.calm || !world_.rebases.chance(400)) return;
+  const Nanos soon = world_.rebases.between(Nanos{0}, Millis{1});
+  const bool breaks = world_.rebases.chance(700), dies = world_.rebases.chance(300);
+  host_.later(soon, [this, connection = *connection_, breaks, dies] {
+    if (breaks) world_.network.reset(connection);
+    if (dies) host_.crash(true);
+  });
 }
 
 // Nothing is in flight any more, or nobody is there who could acknowledge it.
@@ -122,8 +135,7 @@ void Replica::go_on_with_change() {
 // never came: then the next epoch is one, with everything.
 bool Replica::goes_on_with_logs(const EpochId& newest_complete) {
   if (!logging()) return false;
-  if (newest_complete.epoch >= log_begun_at_ || world_.is(Mutant::change_without_image))
-    return true;
+  if (newest_complete.epoch >= log_begun_at_) return true;
   recorder_.reset();  // First: it unplugs itself from the guest.
   recorder_ = std::make_unique<replay::Recorder>(*guest_);
   return false;

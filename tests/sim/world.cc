@@ -84,6 +84,7 @@ void World::run_until(Time end) {
 
 void World::stop_faults() {
   trace.add("sim", "faults stop");
+  calm = true;
   for (int from = 0; from < kHosts; ++from)
     for (int to = 0; to < kHosts; ++to)
       if (from != to) network.heal(from, to);

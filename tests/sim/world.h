@@ -80,6 +80,7 @@ class World {
   bool exact = false;  // The guest can be executed again: every strategy is possible.
   Strategy strategy = Strategy::checkpoint;  // Of the first pair. (lockstep: a bit may be lost.)
   bool cooperative = false;  // Whether the guest must be asked before it can be paused.
+  bool calm = false;  // The second phase: nothing fails any more.
   std::array<std::unique_ptr<Host>, kHosts> hosts;
   core::PrimaryOptions primary_options;
   core::BackupOptions backup_options;

@@ -147,7 +147,7 @@ inline Bytes golden_log_bytes() {
   return all;
 }
 
-// What the feature `rebases` adds.
+// What the features `rebases` and `changes` add.
 inline Bytes golden_rebase_bytes() {
   using namespace wire;
   auto welcome = std::get<Welcome>(golden_messages()[1]);
@@ -164,6 +164,9 @@ inline Bytes golden_rebase_bytes() {
                       .state_coding = Coding::delta,
                       .guest_paused = true,
                       .rebase = true});
+  const Bytes change =
+      encode(Change{feature::logs | feature::executed}, golden_guest(), Generation{7});
+  all.insert(all.end(), change.begin(), change.end());
   return all;
 }
 

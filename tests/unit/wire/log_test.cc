@@ -88,7 +88,10 @@ TEST_CASE("the golden file of rebases is what is written, byte for byte, and is 
   REQUIRE(golden == golden_rebase_bytes());
 
   const auto frames = cut(golden);
-  REQUIRE(frames.size() == 2);
+  REQUIRE(frames.size() == 3);
+  const auto change = decode(frames[2].frame());
+  REQUIRE(change);
+  CHECK(std::get<Change>(*change).features == (feature::logs | feature::executed));
   const auto welcome = decode(frames[0].frame());
   REQUIRE(welcome);
   CHECK(std::get<Welcome>(*welcome).features == (feature::logs | feature::rebases));
