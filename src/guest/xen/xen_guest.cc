@@ -98,6 +98,7 @@ class Xen final : public XenGuest {
   Status check_stopped(const DomainInfo& info);
   Status note_keyboard();
   Status mark_log();
+  bool suspended_by_others(const DomainInfo& info) const;
   bool log_is_ours(std::span<const std::uint64_t> bits) const;
   Status leave_log_to_others(std::span<const std::uint64_t> bits);
   bool suspends() const { return parts_.shape.stop_way() != StopWay::paused; }
@@ -229,9 +230,16 @@ std::string Xen::about(PageNo page) const {
 
 // --- on the primary -----------------------------------------------------------------------------
 
+bool Xen::suspended_by_others(const DomainInfo& info) const {
+  return info.shutdown && info.reason == kShutdownSuspend && !intentions_.suspending &&
+         !intentions_.answers_late;
+}
+
 Status Xen::start_tracking() {
   FT_ASSIGN(const auto info, calls().domain(parts_.domain));
   if (!info || info->dying) return Status(Code::guest_gone, "the domain was destroyed");
+  if (suspended_by_others(*info))
+    return Status(Code::busy, "somebody else has suspended the guest (xl save, xl migrate)");
   FT_TRY(check_memory(info->total_pages));
   if (life_ && life_->reconfigured())
     return Status(Code::unsupported,

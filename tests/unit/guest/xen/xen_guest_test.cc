@@ -327,6 +327,7 @@ TEST_CASE("a guest that others have suspended is theirs, also when libft asked a
   CHECK(host->domains[1].info.shutdown);
   host->others_ask = 0;
   CHECK((*guest)->pause().code() == Code::busy);  // Suspended before it was asked.
+  CHECK((*guest)->start_tracking().code() == Code::busy);
   guest->reset();
   CHECK(host->domains[1].info.shutdown);  // They set it running, or save it.
 }
