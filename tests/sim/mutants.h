@@ -45,6 +45,9 @@ enum class Mutant {
   // Of lockstep:
   ack_unexecuted,
   accept_other_output,
+  promote_forgets_executed,
+  ack_executed_while_claiming,
+  executed_lost_with_connection,
   // Of hybrid:
   rebase_off_the_cut,
   rebase_loses_pages,

@@ -369,6 +369,8 @@ void Replica::drop_connection() {
   if (rebase_) rebase_->lost = true;
   ++sync_;
   if (backup_) {
+    if (world_.is(Mutant::executed_lost_with_connection))
+      std::erase_if(executing_, [](const Executing& each) { return each.done; });
     if (assembler_->partial()) ++world_.counters.partial_epochs;
     assembler_->drop_partial();
     logs_.drop_partial();

@@ -154,9 +154,9 @@ void Replica::start_over() {
 
 void Replica::promote(const core::Promote& order) {
   // What was executed here and not acknowledged is part of the guest's life now.
-  EpochId newest = executing_.empty() ? backup_->newest() : executing_.back().id;
-  const bool stay_paused =
-      executing_.empty() ? order.stay_paused : executing_.back().guest_paused;
+  const bool forgets = executing_.empty() || world_.is(Mutant::promote_forgets_executed);
+  EpochId newest = forgets ? backup_->newest() : executing_.back().id;
+  const bool stay_paused = executing_.empty() ? order.stay_paused : executing_.back().guest_paused;
   if (connection_) world_.network.close(*connection_, host_.index());
   connection_.reset();
   reader_.reset();
