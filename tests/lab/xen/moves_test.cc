@@ -9,7 +9,6 @@
 
 using namespace libft;
 using namespace libft::lab;
-using demo::Json;
 using std::chrono::seconds;
 
 namespace {
@@ -17,32 +16,14 @@ namespace {
 constexpr Heartbeats kHeartbeats{200, 10};
 constexpr std::uint64_t kAnswers = 60;  // Of the guest's new place.
 constexpr Nanos kPatience = seconds(90);
-constexpr int kFine = 0, kFenced = 5;  // ftctl's exit codes, as documented.
-using Names = std::vector<std::string>;
-
-Status expect(bool as_it_must_be, std::string otherwise) {
-  return as_it_must_be ? Status{} : Status(Code::corrupt, std::move(otherwise));
-}
-
-Status expect_end(Protection& libft, Side side, int code) {
-  FT_ASSIGN(const int ended, libft.exit_code(side, kPatience));
-  return expect(ended == code, fmt::format("ftctl ended with {}, not with {}", ended, code));
-}
-
-Status expect_domains(Protection& libft, Side side, const Names& names) {
-  FT_ASSIGN(const Names there, libft.domains(side));
-  return expect(there == names,
-                fmt::format("there are {} domains, not {}, on host {}", there.size(), names.size(),
-                            side == Side::a ? 'a' : 'b'));
-}
 
 Status switch_over(Protection& libft, Outsiders& outsiders, Side from, Side to) {
   FT_ASSIGN(const auto said, libft.order(from, "switchover"));
   fmt::print("switch-over: {}", said);
-  FT_TRY(expect_end(libft, from, kFine));
+  FT_TRY(libft.expect_end(from, kFine));
   FT_TRY(outsiders.wait_for_answers(kAnswers, kPatience));
-  FT_TRY(expect_domains(libft, from, {}));
-  return expect_domains(libft, to, {"guest"});
+  FT_TRY(libft.expect_domains(from, {}));
+  return libft.expect_domains(to, {"guest"});
 }
 
 Status there_and_back(Protection& libft, Outsiders& outsiders) {
@@ -59,11 +40,11 @@ Status libft_dies(Protection& libft, Outsiders& outsiders) {
   FT_TRY(libft.kill(Side::a));
   FT_TRY(libft.wait_for_event(Side::b, "promoted: ", kPatience));
   FT_TRY(outsiders.wait_for_answers(kAnswers, kPatience));
-  FT_TRY(expect_domains(libft, Side::a, {"guest"}));
+  FT_TRY(libft.expect_domains(Side::a, {"guest"}));
   FT_TRY(libft.protect(Side::a));
-  FT_TRY(expect_end(libft, Side::a, kFenced));
-  FT_TRY(expect_domains(libft, Side::a, {}));
-  FT_TRY(expect_domains(libft, Side::b, {"guest"}));
+  FT_TRY(libft.expect_end(Side::a, kFenced));
+  FT_TRY(libft.expect_domains(Side::a, {}));
+  FT_TRY(libft.expect_domains(Side::b, {"guest"}));
   fmt::print("libft killed: the backup took over, the old guest was stopped\n");
   return {};
 }
@@ -72,9 +53,9 @@ Status ends(XenPair& pair, Protection& libft) {
   FT_TRY(libft.stand_by(Side::a));
   FT_TRY(libft.wait_until_protected(Side::b));
   FT_TRY(Outsiders::tell_guest(pair, LAB_POWEROFF));
-  FT_TRY(expect_end(libft, Side::b, kFine));
-  FT_TRY(expect_end(libft, Side::a, kFine));
-  FT_TRY(expect_domains(libft, Side::a, {}));
+  FT_TRY(libft.expect_end(Side::b, kFine));
+  FT_TRY(libft.expect_end(Side::a, kFine));
+  FT_TRY(libft.expect_domains(Side::a, {}));
   fmt::print("powered off inside: recorded as ended, the backup stood down\n");
   return {};
 }

@@ -25,8 +25,9 @@ using demo::Json;
 using std::chrono::seconds;
 
 constexpr Nanos kCommand = seconds(60);  // On a busy machine an emulated one is slow.
-constexpr Nanos kProtectPatience = seconds(180);
+constexpr Nanos kProtectPatience = seconds(300);
 constexpr Nanos kAnswerPatience = seconds(60);
+constexpr Nanos kEndPatience = seconds(90);
 constexpr double kWritesPerSecond = 20;
 
 Time now() { return os::RealClock().now(); }
@@ -50,6 +51,10 @@ std::vector<std::string> programs_of(const Programs& programs) {
   return files;
 }
 
+std::string grep_log(std::string_view event) {
+  return fmt::format("grep -qE '(^| ){}' /tmp/ftctl.log", event);
+}
+
 Status run_here(std::vector<std::string> argv) {
   os::ChildOptions options;
   options.argv = std::move(argv);
@@ -60,6 +65,10 @@ Status run_here(std::vector<std::string> argv) {
 }
 
 }  // namespace
+
+Status expect(bool as_it_must_be, std::string otherwise) {
+  return as_it_must_be ? Status{} : Status(Code::corrupt, std::move(otherwise));
+}
 
 // --- Protection ---------------------------------------------------------------------------------
 
@@ -166,12 +175,30 @@ Status Protection::wait_for(Side side, std::string_view what, Nanos patience,
 }
 
 Status Protection::wait_for_event(Side side, std::string_view event, Nanos patience) {
-  return wait_for(side, event, patience, fmt::format("grep -qE '(^| ){}' /tmp/ftctl.log", event));
+  return wait_for(side, event, patience, grep_log(event));
 }
 
 Status Protection::wait_for_epochs(Side side, std::uint64_t count, Nanos patience) {
   return wait_for(side, fmt::format("{} epochs", count), patience,
                   fmt::format("[ $(cat /tmp/epochs 2> /dev/null | wc -l) -ge {} ]", count));
+}
+
+Result<bool> Protection::has_told(Side side, std::string_view event) {
+  FT_ASSIGN(const auto said, pair_.host(side).command(grep_log(event), kCommand));
+  if (said.code > 1) return failure(Code::timeout, "look for " + std::string(event));
+  return said.code == 0;
+}
+
+Status Protection::expect_told(Side side, std::string_view event) {
+  FT_ASSIGN(const bool told, has_told(side, event));
+  return expect(told, fmt::format("ftctl on host {} did not tell of \"{}\"{}", letter(side), event,
+                                  told ? "" : last_words(side)));
+}
+
+Status Protection::expect_untold(Side side, std::string_view event) {
+  FT_ASSIGN(const bool told, has_told(side, event));
+  return expect(!told, fmt::format("ftctl on host {} told of \"{}\"{}", letter(side), event,
+                                   told ? last_words(side) : ""));
 }
 
 Status Protection::wait_until_protected(Side side) {
@@ -201,9 +228,21 @@ Result<int> Protection::exit_code(Side side, Nanos patience) {
                  fmt::format("ftctl on host {} does not end{}", letter(side), last_words(side)));
 }
 
+Status Protection::expect_end(Side side, int code) {
+  FT_ASSIGN(const int ended, exit_code(side, kEndPatience));
+  return expect(ended == code,
+                fmt::format("ftctl on host {} ended with {}, not with {}{}", letter(side), ended,
+                            code, ended == code ? "" : last_words(side)));
+}
+
 Status Protection::kill(Side side) {
   auto killed = pair_.host(side).run("kill -9 $(cat /run/ftctl.pid)", kCommand);
   return killed ? Status{} : killed.error();
+}
+
+Status Protection::leave(Side side) {
+  FT_ASSIGN(const auto asked, pair_.host(side).command("kill $(cat /run/ftctl.pid)", kCommand));
+  return expect_end(side, kFine);
 }
 
 Result<std::vector<Json>> Protection::epochs(Side side) {
@@ -224,6 +263,13 @@ Result<std::vector<std::string>> Protection::domains(Side side) {
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) names.push_back(line);
   return names;
+}
+
+Status Protection::expect_domains(Side side, const std::vector<std::string>& names) {
+  FT_ASSIGN(const auto there, domains(side));
+  return expect(there == names,
+                fmt::format("on host {} there are the domains [{}], not [{}]", letter(side),
+                            fmt::join(there, " "), fmt::join(names, " ")));
 }
 
 // --- Outsiders ----------------------------------------------------------------------------------

@@ -24,6 +24,10 @@ struct Programs {
   const char *pair = nullptr, *library = nullptr;
 };
 
+inline constexpr int kFine = 0, kFenced = 5;  // ftctl's exit codes, as documented.
+
+Status expect(bool as_it_must_be, std::string otherwise);
+
 struct Heartbeats {
   unsigned interval_ms, missed;
 };
@@ -45,16 +49,22 @@ class Protection {
   Status wait_until_protected(Side side);
   Status wait_for_event(Side side, std::string_view event, Nanos patience);  // In its log.
   Status wait_for_epochs(Side side, std::uint64_t count, Nanos patience);    // In epochs().
+  // In the log of the ftctl that was started there last.
+  Status expect_told(Side side, std::string_view event);
+  Status expect_untold(Side side, std::string_view event);
 
   // `ftctl ORDER guest`, which must succeed. Returns what it printed.
   Result<std::string> order(Side side, std::string_view order);
   // The exit code of the ftctl that was started there last, which ends by itself.
   Result<int> exit_code(Side side, Nanos patience);
-  Status kill(Side side);  // The ftctl there: SIGKILL.
+  Status expect_end(Side side, int code);
+  Status kill(Side side);   // The ftctl there: SIGKILL.
+  Status leave(Side side);  // SIGTERM, unless it has ended, and until it has.
   // Of the ftctl that was started there last: a line an epoch.
   Result<std::vector<demo::Json>> epochs(Side side);
   // The names of the domains there, without dom0.
   Result<std::vector<std::string>> domains(Side side);
+  Status expect_domains(Side side, const std::vector<std::string>& names);
 
  private:
   Protection(XenPair& pair, Heartbeats heartbeats, bool through_capi)
@@ -62,6 +72,7 @@ class Protection {
   std::string ftctl_line(Side side, std::string_view what) const;
   std::string pair_line(Side side, std::string_view what) const;
   Status start(Side side, std::string_view what);
+  Result<bool> has_told(Side side, std::string_view event);
   Status wait_for(Side side, std::string_view what, Nanos patience, std::string_view condition);
   std::string last_words(Side side);
 
