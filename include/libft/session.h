@@ -75,6 +75,12 @@ struct SessionOptions {
   // On the backup: executions that came apart are executed again, to say where and by what. Takes
   // as much memory as the guest has, and five times as much while it is found out.
   bool locate_difference = true;
+  // On the backup, replay only: it executes so much later than it could, while it acknowledges at
+  // once. What was the case so long ago can be looked at here, and the disk gone back to; a take-over
+  // first executes all that is left.
+  Nanos follow_delay{0};
+  // Of logs that wait for that; beyond, the oldest are executed before their time.
+  std::size_t delay_bytes_max = 256u << 20;
 
   bool redeliver_input = true;  // After a failover: what came in since the restored epoch.
   DetectorOptions detector;

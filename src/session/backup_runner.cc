@@ -147,6 +147,7 @@ void BackupRunner::send(const wire::Message& message, Generation generation) {
 
 void BackupRunner::tick() {
   perform(core_.on_tick(context_.now()));
+  execute_due();
   handle_waiting();
   if (detector_) detector_->progress();
 }
@@ -163,12 +164,7 @@ Status BackupRunner::prepare(const wire::Welcome& welcome) {
   }
   if ((welcome.features & wire::feature::logs) != 0 && replica_.exact == nullptr)
     return missing_for_replay(replica_.guest->info().driver);
-  if (context_.parts.check && !is_followed(strategy_of(welcome.features)))
-    return Status(Code::unsupported,
-                  fmt::format("this backup has a check to make, and under {} it executes nothing "
-                              "that could be checked: protect the guest with replay or lockstep, "
-                              "or stand by without a check",
-                              to_string(strategy_of(welcome.features))));
+  FT_TRY(can_follow(welcome));
   return replica_.guest->accepts(info);
 }
 
@@ -228,7 +224,8 @@ void BackupRunner::handle_waiting() {
   if (handling_) return;
   handling_ = true;
   const auto has_room = [this] {
-    return !(trying_ && trying_->holds) && !(follow_ && follow_->full());
+    return !(trying_ && trying_->holds) &&
+           !(follow_ && follow_->full() && !(delay_ && delay_->has_room()));
   };
   while (!waiting_.empty() && core_.acknowledges() && has_room()) {
     const auto frame = std::move(waiting_.front());
@@ -424,7 +421,7 @@ void BackupRunner::promote(const core::Promote& order) {
       context_.tell(LogLevel::warning, "fence_failed", status.to_string(), {});
   }
   auto status = shelf_    ? execute_shelf()
-                : follow_ ? follow_->finish()
+                : follow_ ? execute_rest()
                           : replica_.guest->load_state(assembler_->state());
   const Time loaded = context_.now();
   context_.statistics.update([&](SessionStatus& s) {

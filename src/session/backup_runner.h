@@ -20,6 +20,7 @@
 #include "session/trial.h"
 #include "strategy/checkpoint/epoch_assembler.h"
 #include "strategy/replay/log_assembler.h"
+#include "strategy/replay/log_delay.h"
 #include "strategy/replay/log_shelf.h"
 
 namespace libft::session {
@@ -42,7 +43,7 @@ class BackupRunner {
                                                     Promoted promoted);
   ~BackupRunner();
 
-  std::optional<Time> wake_at() const { return core_.wake_at(); }
+  std::optional<Time> wake_at() const;
   void tick();
   Status fail_over();
   using TrialDone = std::function<void(Result<std::string>)>;
@@ -78,6 +79,11 @@ class BackupRunner {
   void on_rebase(EpochId id);
   void apply_image();
   void keep_log(wire::LogEpoch log);
+  bool is_late() const { return context_.options.follow_delay > Nanos{0}; }
+  void keep_until_due(wire::LogEpoch log);
+  void execute_due();
+  void say_followed();
+  Status execute_rest();
   Status execute_shelf();
   void on_followed(EpochId id);
   void acknowledge_executed();
@@ -85,6 +91,7 @@ class BackupRunner {
   void on_apart(const Status& status);
   void on_check_failed(const Status& status);
   bool acknowledges_executed() const;
+  Status can_follow(const wire::Welcome& welcome) const;
   std::unique_ptr<replay::Landmark> set_landmark();
   void examine();
   void check();
@@ -124,6 +131,9 @@ class BackupRunner {
   // hybrid. Beside a follower: what it has not yet come to is not for it.
   std::optional<replay::LogShelf> shelf_;
   EpochId followed_;  // The newest epoch that was executed here.
+  // A follower that is late on purpose: what it has not yet come to.
+  std::optional<replay::LogDelay> delay_;
+  bool shortened_ = false;  // It was said that not all found room.
   std::unique_ptr<ExamineThread> examining_;
   struct Executing {  // lockstep: here, and not acknowledged before it was executed.
     EpochId id;

@@ -42,6 +42,7 @@ bool BackupRunner::acknowledges_executed() const {
 }
 
 void BackupRunner::keep_log(wire::LogEpoch log) {
+  if (delay_) return keep_until_due(std::move(log));
   if (!shelf_) return follow_->take(std::move(log));
   if (const auto kept = shelf_->keep(std::move(log)); !kept) start_over(kept.to_string());
 }
@@ -57,6 +58,7 @@ void BackupRunner::begin_log(EpochId base) {
     shelf_.emplace(base);
     return;
   }
+  if (is_late()) delay_.emplace(context_.options.follow_delay, context_.options.delay_bytes_max);
   follow_ = follower();
 }
 
@@ -95,6 +97,8 @@ void BackupRunner::become(Strategy strategy) {
   context_.tell(LogLevel::info, "strategy", std::string(to_string(strategy)), {});
   if (context_.parts.check && !is_followed(strategy))
     return start_over("there is a check to make here, and nothing is executed any more");
+  if (is_late())
+    return start_over("this backup is to execute late, which it can under replay only");
   if (follows && strategy == Strategy::checkpoint)
     return start_over("a primary that changes from logs to checkpoints without an image between");
   if (follows && strategy == Strategy::hybrid) {
@@ -172,11 +176,13 @@ void BackupRunner::on_followed(EpochId id) {
     if (id == shelf_->image()) adopt();
     return;
   }
-  send(wire::Followed{id}, core_.generation());
+  if (delay_) delay_->executed(id);
+  say_followed();
   for (Executing& executing : executing_)
     if (executing.id == id) executing.done = true;
   acknowledge_executed();
-  handle_waiting();  // It may have been full.
+  execute_due();  // It may have been full.
+  handle_waiting();
 }
 
 // Without a connection nobody would hear it; while this replica claims, it acknowledges nothing.
@@ -194,6 +200,7 @@ void BackupRunner::acknowledge_executed() {
 
 void BackupRunner::stop_following() {
   follow_.reset();
+  delay_.reset();
   shelf_.reset();
   log_.reset();
   executing_.clear();

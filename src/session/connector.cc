@@ -124,7 +124,8 @@ Status Connector::one_connection() {
 Status Connector::greet(Transport& transport, wire::FrameReader& reader, const Self& self) {
   wire::Hello hello;
   hello.features = wire::feature::delta_pages | wire::feature::delta_state | wire::feature::logs |
-                   wire::feature::executed | wire::feature::rebases | wire::feature::changes;
+                   wire::feature::executed | wire::feature::rebases | wire::feature::changes |
+                   wire::feature::delays;
   hello.guest = guest_.name();
   hello.backup = self.self;
   hello.newest_complete = self.newest;

@@ -179,7 +179,7 @@ void PrimaryRunner::on_message(const wire::Message& message) {
     return go_on_with_change();
   }
   if (const auto* followed = std::get_if<wire::Followed>(&message))
-    return on_followed(followed->id);
+    return on_followed(*followed);
   if (const auto* probe = std::get_if<wire::ProbeAnswer>(&message)) return on_probe_answer(*probe);
   if (const auto* verify = std::get_if<wire::Verify>(&message)) return on_verify(*verify);
   std::string why = "the backup sent a message that only a primary sends";

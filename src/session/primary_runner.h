@@ -105,7 +105,7 @@ class PrimaryRunner {
   void forward_input(Epoch epoch);
   void send_log(std::shared_ptr<const wire::LogEpoch> log);
   void on_log_sent(EpochId id, std::size_t bytes, Nanos took);
-  void on_followed(EpochId id);
+  void on_followed(const wire::Followed& followed);
   void keep_pace();
   void watch_log();
   void end_log();

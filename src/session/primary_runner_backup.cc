@@ -118,7 +118,8 @@ void PrimaryRunner::welcome(std::unique_ptr<Transport> transport, std::vector<st
                         .broken = lost});
   wire::Welcome answer;
   answer.version = std::min(wire::kVersion, hello.version_max);
-  answer.features = hello.features & (wire::feature::delta_pages | wire::feature::delta_state);
+  answer.features = hello.features & (wire::feature::delta_pages | wire::feature::delta_state |
+                                      wire::feature::delays);
   answer.features |= features_of(context_.options.strategy);
   answer.primary = core_.self();
   answer.shape = shape_of(replica_.guest->info());

@@ -118,10 +118,12 @@ void PrimaryRunner::on_log_sent(EpochId id, std::size_t bytes, Nanos took) {
   }
 }
 
-void PrimaryRunner::on_followed(EpochId id) {
+void PrimaryRunner::on_followed(const wire::Followed& followed) {
   if (!following_) return;
+  const EpochId id = followed.id;
+  const EpochId caught_up = followed.caught_up.value_or(id);
   auto& ahead = following_->ahead;
-  while (!ahead.empty() && ahead.front().id <= id) ahead.pop_front();
+  while (!ahead.empty() && ahead.front().id <= caught_up) ahead.pop_front();
   keep_pace();
   if (hybrid()) return on_rebased(id);
   if (!verification_ || verification_->id.epoch.value == 0 || verification_->id > id) return;

@@ -342,6 +342,10 @@ Result<std::unique_ptr<Session>> Session::protect(SessionParts parts, Replica re
 Result<std::unique_ptr<Session>> Session::stand_by(SessionParts parts, SessionOptions options) {
   if (!parts.make_standby || !parts.dial)
     return failure(Code::invalid, "a backup needs make_standby and dial");
+  if (parts.check && options.follow_delay > Nanos{0})
+    return failure(Code::invalid,
+                   "a check is made before output leaves, and a delayed backup executes long after: "
+                   "stand by with one of the two");
   FT_ASSIGN(auto session, make(std::move(parts), std::move(options)));
   FT_TRY(session->begin_backup());
   return session;

@@ -282,6 +282,7 @@ void records(Io& io, auto& m, const Verify*) {
 template <class Io>
 void records(Io& io, auto& m, const Followed*) {
   io.record(0x8020, [&](auto& f) { fields_of_id(f, m.id); });
+  io.if_there(0x0026, m.caught_up, [](auto& f, auto& id) { fields_of_id(f, id); });
 }
 
 template <class Io>
@@ -306,6 +307,9 @@ class Writer {
   void unless_empty(RecordType type, const auto& what, auto&& list) {
     if (!what.empty()) record(type, list);
   }
+  void if_there(RecordType type, const auto& what, auto&& list) {
+    if (what) record(type, [&](auto& f) { list(f, *what); });
+  }
 
  private:
   std::vector<std::byte>& to_;
@@ -327,6 +331,9 @@ class Reader {
     if (auto bytes = from_.take(type)) read(type, *bytes, list);
   }
   void unless_empty(RecordType type, const auto&, auto&& list) { optional(type, list); }
+  void if_there(RecordType type, auto& what, auto&& list) {
+    optional(type, [&](auto& f) { list(f, what.emplace()); });
+  }
   Status finish() {
     if (status_.ok()) status_ = from_.all_understood();
     return status_;

@@ -3,6 +3,7 @@
 // them. Bulk data (pages, device state) does not pass through here: see pages.h.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -26,6 +27,7 @@ constexpr std::uint64_t executed = 1u << 4;  // A log is acknowledged when it wa
 // Checkpoints travel beside the logs; what they cover need not be executed.
 constexpr std::uint64_t rebases = 1u << 5;
 constexpr std::uint64_t changes = 1u << 6;  // The strategy may change: see Change.
+constexpr std::uint64_t delays = 1u << 7;   // A backup may execute late on purpose: see Followed.
 }  // namespace feature
 
 struct RegionShape {  // A GuestInfo::memory entry without its bytes.
@@ -136,6 +138,8 @@ struct Verify {
 
 struct Followed {  // Backup to primary: epoch `id`, a log, was executed here, up to its mark.
   EpochId id;
+  // From a backup that executes late on purpose: without that, it would have executed so much.
+  std::optional<EpochId> caught_up{};
   bool operator==(const Followed&) const = default;
 };
 

@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <mutex>
 #include <thread>
@@ -116,11 +117,22 @@ class InThePause final : public OutputGate {
   const std::function<void()>& what_;
 };
 
+// The real time, and what a test adds to it.
+class EarlyClock final : public Clock {
+ public:
+  Time now() const override { return real_.now() + Nanos{ahead_.load()}; }
+  void add(Nanos time) { ahead_ += time.count(); }
+
+ private:
+  os::RealClock real_;
+  std::atomic<Nanos::rep> ahead_{0};
+};
+
 // One host: what sessions share there, and the session of its replica.
 struct Host {
   std::string name, folder;
   QuietLog log;
-  os::RealClock clock;
+  EarlyClock clock;
   os::InlineExecutor executor;
   os::MmapArena arena;
   std::unique_ptr<failover::HeartbeatHub> heartbeats;

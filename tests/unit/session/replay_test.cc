@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <fstream>
 #include <future>
 #include <map>
 
@@ -482,6 +483,100 @@ TEST_CASE("a check of a copy that does not execute is refused") {
     a.protect();
     b.stand_by(a.address);
     CHECK(b.hears("not_connected").find("executes nothing") != std::string::npos);
+    std::filesystem::remove_all(folder);
+  }
+}
+
+namespace {
+
+constexpr Nanos kHour = std::chrono::hours(1);
+
+// A pair with disks whose backup executes an hour late.
+struct DelayedPair {
+  std::string folder = temporary_folder();
+  MachineHost a{"a", folder, Strategy::replay}, b{"b", folder, Strategy::replay};
+
+  explicit DelayedPair(std::size_t bytes_max = 64 << 20) {
+    a.disk_file = folder + "/disk.a";
+    b.disk_file = folder + "/disk.b";
+    b.options.follow_delay = kHour;
+    b.options.delay_bytes_max = bytes_max;
+    a.protect();
+    b.stand_by(a.address);
+    REQUIRE(a.reaches("protecting"));
+    REQUIRE(b.reaches("in_sync"));
+  }
+  ~DelayedPair() { std::filesystem::remove_all(folder); }
+
+  // What the copy's execution has come to shows on its disk.
+  bool executed(const std::string& value) const {
+    std::ifstream file(b.disk_file, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {}).find(value) != std::string::npos;
+  }
+  bool comes_to_execute(const std::string& value) {
+    return b.eventually([&](const SessionStatus&) { return executed(value); });
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a delayed backup acknowledges at once, executes late, and takes over with everything") {
+  DelayedPair pair;
+  CHECK(pair.a.ask("S fruit early-apple") == "OK");  // So it was acknowledged.
+  CHECK_FALSE(pair.executed("early-apple"));
+  pair.b.clock.add(kHour);
+  CHECK(pair.comes_to_execute("early-apple"));
+  CHECK(pair.a.ask("S fruit later-pear") == "OK");
+  // How late it is by its owner's choice is no lag, for which the guest would be slowed.
+  REQUIRE(pair.b.eventually([](const SessionStatus& s) { return s.follow_lag_ms > 1500; }));
+  CHECK(pair.a.eventually([](const SessionStatus& s) { return s.follow_lag_ms < 1000; }));
+  CHECK_FALSE(pair.executed("later-pear"));
+  pair.a.die();
+  REQUIRE(pair.b.eventually([](const SessionStatus& s) { return s.role == Role::primary; }));
+  CHECK(pair.b.ask("G fruit") == "later-pear");
+}
+
+TEST_CASE("a delayed backup that is ended leaves the disk as it was then") {
+  DelayedPair pair;
+  CHECK(pair.a.ask("S fruit good-apple") == "OK");
+  pair.b.clock.add(kHour);
+  REQUIRE(pair.comes_to_execute("good-apple"));
+  CHECK(pair.a.ask("S fruit mistake") == "OK");
+  pair.b.die();
+  pair.a.die();
+  MachineHost anew("anew", temporary_folder(), Strategy::replay);
+  anew.disk_file = pair.b.disk_file;
+  anew.protect();
+  CHECK(anew.ask("G fruit") == "good-apple");
+  anew.die();
+  std::filesystem::remove_all(anew.folder);
+}
+
+TEST_CASE("logs for which a delayed backup has no room are executed early, and it says so") {
+  DelayedPair pair(64 << 10);
+  CHECK(pair.a.ask("S fruit first-apple") == "OK");
+  for (int i = 0; i < 20; ++i) CHECK(pair.a.ask("S other v" + std::to_string(i)) == "OK");
+  CHECK(pair.b.hears("delay_shortened").find("0 MiB of log wait") != std::string::npos);
+  CHECK(pair.comes_to_execute("first-apple"));
+  CHECK(pair.a.ask("G fruit") == "first-apple");
+  CHECK(pair.a.session->status().is_protected);
+}
+
+TEST_CASE("a delay that could not be kept is refused") {
+  for (const Strategy strategy : {Strategy::checkpoint, Strategy::hybrid, Strategy::lockstep}) {
+    CAPTURE(to_string(strategy));
+    const auto folder = temporary_folder();
+    MachineHost a("a", folder, strategy), b("b", folder, strategy);
+    b.options.follow_delay = kHour;
+    a.protect();
+    b.stand_by(a.address);
+    CHECK(b.hears("not_connected").find("with replay, or stand by without a delay") !=
+          std::string::npos);
+    b.die();
+    b.check = [](const Guest&) { return Status(); };
+    const auto both = Session::stand_by(b.parts(a.address), b.options);
+    REQUIRE_FALSE(both);
+    CHECK(both.error().code() == Code::invalid);
     std::filesystem::remove_all(folder);
   }
 }

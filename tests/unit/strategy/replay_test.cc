@@ -6,6 +6,7 @@
 #include "strategy/replay/difference.h"
 #include "strategy/replay/follower.h"
 #include "strategy/replay/log_assembler.h"
+#include "strategy/replay/log_delay.h"
 #include "strategy/replay/log_shelf.h"
 #include "strategy/replay/pace.h"
 #include "strategy/replay/recorder.h"
@@ -246,6 +247,50 @@ TEST_CASE("a shelf has what leads from the image to the newest epoch, and no mor
   CHECK(logs[0].base == epoch(4));
   CHECK(logs[1].id == epoch(6));
   CHECK(shelf.take().empty());
+}
+
+TEST_CASE("a delay keeps logs until they are due, and tells being late from being late by choice") {
+  const auto at = [](int seconds) { return Time{} + std::chrono::seconds(seconds); };
+  const auto log = [](std::uint64_t number) {
+    return wire::LogEpoch{epoch(number), epoch(number - 1), {}, std::vector<std::byte>(100)};
+  };
+  LogDelay delay(std::chrono::seconds(10), 10 * (sizeof(wire::LogEpoch) + 100));
+  CHECK_FALSE(delay.due_at());
+  for (int i = 0; i < 5; ++i) delay.keep(at(i), log(2 + unsigned(i)));
+  CHECK(*delay.due_at() == at(10));
+  CHECK_FALSE(delay.take_due(at(9)));
+  CHECK(delay.caught_up() == epoch(6));
+  CHECK(delay.behind(at(9)) == std::chrono::seconds(9));
+  // It is taken in time, and executed 2 s too late.
+  CHECK(delay.take_due(at(10))->id == epoch(2));
+  CHECK_FALSE(delay.take_due(at(10)));
+  delay.keep(at(10), log(7));
+  delay.keep(at(11), log(8));
+  delay.keep(at(12), log(9));
+  CHECK(delay.caught_up() == epoch(7));  // Of what came until 10: as an undelayed one at 10.
+  delay.executed(epoch(2));
+  CHECK(delay.caught_up() == epoch(8));
+  CHECK(delay.take_due(at(12))->id == epoch(3));
+  CHECK(delay.take_due(at(12))->id == epoch(4));
+  CHECK_FALSE(delay.take_due(at(12)));
+  delay.executed(epoch(4));
+  CHECK(delay.caught_up() == epoch(9));
+  // Five are here; six more are one too many.
+  for (int i = 0; i < 5; ++i) delay.keep(at(12), log(10 + unsigned(i)));
+  CHECK(delay.has_room());
+  CHECK_FALSE(delay.take_due(at(12)));
+  delay.keep(at(12), log(15));
+  CHECK_FALSE(delay.has_room());
+  CHECK(delay.take_due(at(12))->id == epoch(5));
+  CHECK_FALSE(delay.take_due(at(12)));
+  const auto rest = delay.take_all();
+  REQUIRE(rest.size() == 10);
+  CHECK(rest.front().id == epoch(6));
+  CHECK(rest.back().id == epoch(15));
+  CHECK_FALSE(delay.due_at());
+  delay.executed(epoch(15));
+  CHECK(delay.caught_up() == epoch(15));
+  CHECK(delay.behind(at(20)) == Nanos{0});
 }
 
 TEST_CASE("a log that contradicts itself is corrupt") {

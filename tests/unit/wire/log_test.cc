@@ -70,6 +70,14 @@ TEST_CASE("the golden file of logs is what is written, byte for byte, and is rea
   REQUIRE(followed);
   CHECK(*followed == Message(Followed{{Generation{7}, Epoch{41}}}));
 
+  // A backup that is late by choice says more than the golden file has.
+  const Followed late{{Generation{7}, Epoch{41}}, EpochId{Generation{7}, Epoch{49}}};
+  const auto said = cut(encode(late, golden_guest(), Generation{7}));
+  REQUIRE(said.size() == 1);
+  const auto read = decode(said[0].frame());
+  REQUIRE(read);
+  CHECK(*read == Message(late));
+
   CHECK(frames[1].header.id == golden_log().id);
   const auto log = decode_log(frames[1].frame());
   REQUIRE(log);
