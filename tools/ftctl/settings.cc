@@ -44,6 +44,12 @@ const Key kKeys[] = {
     {"check", &S::check,
      "standby of a guest that is executed here too: a program that looks at the copy; output waits "
      "until it says that all is well, and if it does not the guest ends"},
+    {"delay", &S::delay,
+     "standby, replay: seconds that the copy is executed later than it could be; a take-over "
+     "executes what is left first",
+     0, 86400},
+    {"delay-mib", &S::delay_mib,
+     "With --delay: log that waits at most; beyond it the oldest is executed early", 1, 1 << 20},
     {"disk", &S::disk,
      "standby, machine: guests: this host's file for the guest's writable disk; the primary's "
      "contents replace what is in it (default: the name that the primary's has)"},

@@ -31,6 +31,8 @@ struct Settings {
   std::string key_file;
   std::string strategy;  // Empty: hybrid for a machine: guest, else checkpoint.
   std::string check;     // machine: a program that looks at a standby's copy; empty: nobody does.
+  int delay = 0;         // machine: seconds that a standby executes later than it could.
+  int delay_mib = 256;   // Of log that waits for that.
   std::string disk;      // machine: this host's copy of a writable disk; empty: the primary's name.
   std::string state_dir;  // Empty: default_state_dir().
   std::string control;    // Empty: one in the state directory.
