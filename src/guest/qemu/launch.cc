@@ -16,24 +16,21 @@ namespace {
 
 using Steady = std::chrono::steady_clock;
 
-constexpr auto kStartTimeout = std::chrono::seconds(20);
+constexpr Nanos kStartTimeout = std::chrono::seconds(20);
 
-// QEMU's socket appears some time after its process, and before it answers.
-Result<std::unique_ptr<Qmp>> connect_when_ready(os::Child& process, const std::string& qmp_path,
-                                                const std::string& log, Qmp::EventSink sink) {
-  const auto deadline = Steady::now() + kStartTimeout;
+}  // namespace
+
+Result<std::unique_ptr<Qmp>> connect_when_ready(const std::string& qmp_path,
+                                                const ReadyOptions& options, Qmp::EventSink sink) {
+  const auto deadline = Steady::now() + options.patience;
   for (;;) {
-    auto qmp = Qmp::connect(qmp_path, sink, Millis{10000});
+    auto qmp = Qmp::connect(qmp_path, sink, options.greeting);
     if (qmp) return qmp;
-    if (const auto end = process.wait(Nanos{0}); end)
-      return failure(Code::guest_gone, fmt::format("QEMU ended at its start ({}): {}",
-                                                   os::to_string(*end), last_words(log)));
+    FT_TRY(options.lives());
     if (qmp.error().code() != Code::not_found || Steady::now() > deadline) return qmp;
     std::this_thread::sleep_for(Millis{5});
   }
 }
-
-}  // namespace
 
 std::string last_words(const std::string& log) {
   auto text = os::read_file(log, 64u << 20);
@@ -44,6 +41,17 @@ std::string last_words(const std::string& log) {
   std::replace(words.begin(), words.end(), '\n', '|');
   return words;
 }
+
+namespace {
+
+Status lives(os::Child& process, const std::string& log) {
+  const auto end = process.wait(Nanos{0});
+  if (!end) return {};
+  return Status(Code::guest_gone, fmt::format("QEMU ended at its start ({}): {}",
+                                              os::to_string(*end), last_words(log)));
+}
+
+}  // namespace
 
 Result<Launched> launch(const Arguments& arguments, const std::string& qmp_path,
                         const LaunchOptions& options, Qmp::EventSink sink) {
@@ -64,8 +72,11 @@ Result<Launched> launch(const Arguments& arguments, const std::string& qmp_path,
   child.stderr_fd = options.stderr_fd >= 0 ? options.stderr_fd : log.get();
   child.own_session = options.stdin_fd < 0;
   FT_ASSIGN(os::Child process, os::Child::start(child));
-  FT_ASSIGN(std::unique_ptr<Qmp> qmp,
-            connect_when_ready(process, qmp_path, options.log, std::move(sink)));
+  FT_ASSIGN(
+      std::unique_ptr<Qmp> qmp,
+      connect_when_ready(
+          qmp_path, {kStartTimeout, Millis{10000}, [&] { return lives(process, options.log); }},
+          std::move(sink)));
   return Launched{std::move(process), std::move(qmp)};
 }
 

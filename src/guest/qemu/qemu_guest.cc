@@ -14,7 +14,6 @@
 #include <optional>
 #include <thread>
 
-#include "qemu/device_state.h"
 #include "guest/qemu/guest_clock.h"
 #include "guest/qemu/inspect.h"
 #include "guest/qemu/life.h"
@@ -22,6 +21,7 @@
 #include "guest/qemu/tracker.h"
 #include "guest/qemu/watcher.h"
 #include "os/file.h"
+#include "qemu/device_state.h"
 
 namespace libft::qemu {
 namespace {
@@ -481,6 +481,18 @@ Result<std::unique_ptr<QemuGuest>> QemuGuest::start(const Arguments& arguments,
   return assemble(std::move(process), options.paths.nics, false, options.say);
 }
 
+namespace {
+
+// Whoever starts a QEMU may have libft protect it at once.
+ReadyOptions starting(pid_t pid) {
+  return {Millis{5000}, Millis{3000}, [pid]() -> Status {
+            const auto there = command_line_of(pid);
+            return there ? Status() : there.error();
+          }};
+}
+
+}  // namespace
+
 Result<std::unique_ptr<QemuGuest>> QemuGuest::attach(pid_t pid, const QemuOptions& options) {
   Process process;
   process.pid = pid;
@@ -488,8 +500,9 @@ Result<std::unique_ptr<QemuGuest>> QemuGuest::attach(pid_t pid, const QemuOption
   FT_ASSIGN(process.arguments, command_line_of(pid));
   Life* life = process.life.get();
   const auto on_event = [life](const Json& event) { life->on_event(event); };
-  FT_ASSIGN(process.qmp, options.relay ? relay_qmp(options.relay, on_event)
-                                       : Qmp::connect(options.paths.qmp, on_event));
+  FT_ASSIGN(process.qmp, options.relay
+                             ? relay_qmp(options.relay, on_event)
+                             : connect_when_ready(options.paths.qmp, starting(pid), on_event));
   FT_TRY(check_same_process(pid, *process.qmp, options.paths.qmp));
   return assemble(std::move(process), options.paths.nics, false, options.say);
 }
