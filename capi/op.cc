@@ -13,6 +13,12 @@ namespace {
 constexpr std::size_t kRemembered = 64;
 constexpr std::size_t kOpsMax = 1024;
 
+void prefetch(const ft_op* op) {
+  const char* const first = reinterpret_cast<const char*>(op);
+  __builtin_prefetch(first, 1);
+  __builtin_prefetch(first + 64, 1);
+}
+
 const char kAbandoned[] = "nobody waits for this operation any more";
 
 }  // namespace
@@ -38,9 +44,10 @@ ft_op* OpTable::take(const std::shared_ptr<Life>& port, Wants wants) {
 
 ft_op* OpTable::take_locked(const std::shared_ptr<Life>& port, Wants wants) {
   ft_op* op = nullptr;
-  if (free_.size() > kRemembered) {
-    op = free_.front();
-    free_.pop_front();
+  if (free_count_ > kRemembered) {
+    op = std::exchange(free_first_, free_first_->next_free);
+    --free_count_;
+    prefetch(free_first_);  // It is the next call's.
   } else if (all_.size() < kOpsMax) {
     op = all_.emplace_back(std::make_unique<ft_op>(*this, process_)).get();
   } else {
@@ -114,14 +121,18 @@ ft_op* OpTable::begin_here(const std::shared_ptr<Life>& port, Wants wants, OpRes
 bool OpTable::answered_here(ft_op* op, std::int32_t returned, OpResults* results, Status& status) {
   Lock lock(mutex_);
   if (returned == FT_PENDING || op->answered || op->abandoned) return false;
-  status = to_status(returned, op->results.cause, op->results.remedy);
-  if (status.ok() && results != nullptr) std::swap(*results, op->results);
+  if (returned != FT_OK) status = to_status(returned, op->results.cause, op->results.remedy);
+  const bool handed_over = status.ok() && results != nullptr;
+  if (handed_over) std::swap(*results, op->results);
   op->calling = false;
   op->answered = true;
-  op->used = results != nullptr || op->results.given;
+  op->used = op->results.given || (results != nullptr && !handed_over);
   op->table.reset();
   op->holders = 1;
-  drop(lock, op);
+  if (op->used) return drop(lock, op), true;
+  op->port.reset();  // The caller has it as well: nothing ends under the lock.
+  op->holders = 0;
+  push_free(op);
   return true;
 }
 
@@ -158,8 +169,14 @@ void OpTable::drop(Lock& lock, ft_op* op) {
   const auto function = std::exchange(op->function, nullptr);
   auto replica = std::exchange(op->results.replica, std::nullopt);
   auto connection = std::move(op->results.connection);
-  free_.push_back(op);
+  push_free(op);
   lock.unlock();
+}
+
+void OpTable::push_free(ft_op* op) {
+  op->next_free = nullptr;
+  (free_count_++ == 0 ? free_first_ : free_last_->next_free) = op;
+  free_last_ = op;
 }
 
 void OpTable::answer(Lock& lock, ft_op* op, std::int32_t status) {

@@ -34,6 +34,7 @@ enum class Wants { nothing, pages, bytes, replica, connection, answer };
 
 // What the host hands over while an operation is under way.
 struct OpResults {
+  bool given = false;  // Any of it.
   PageSet pages;
   std::vector<std::byte> bytes;
   std::size_t bytes_max = ~std::size_t{0};
@@ -43,31 +44,33 @@ struct OpResults {
   std::int32_t answer = FT_ANSWER_UNKNOWN;
   std::string record;
   std::string cause, remedy;
-  bool given = false;  // Any of it.
-  void clear();        // Keeps its memory, for who asks again and again.
+  void clear();  // Keeps its memory, for who asks again and again.
 };
 
 }  // namespace libft::capi
 
-struct ft_op : libft::capi::Handle {
+struct alignas(64) ft_op : libft::capi::Handle {
   ft_op(libft::capi::OpTable& owner, const libft::capi::OwnProcess& process)
       : Handle(libft::capi::Kind::op, process), home(owner) {}
 
   libft::capi::OpTable& home;
-  libft::capi::OpResults results;
-  libft::capi::Wants wants = libft::capi::Wants::nothing;
   // --- under the table's mutex ---
-  std::condition_variable answered_now;
-  std::shared_ptr<libft::capi::OpTable>
-      table;                                // While the host holds it: it may outlive a session.
-  std::shared_ptr<libft::capi::Life> port;  // Until nobody waits any more.
-  std::function<void(libft::Status, libft::capi::OpResults&)> then;  // Instead of who waits.
-  // While it is pending: what it holds is what the host's function was given.
-  std::function<std::int32_t(ft_op*)> function;
+  // First what every call needs: while a guest stands still each line of memory that was not used
+  // since the last checkpoint is waited for.
+  libft::capi::Wants wants = libft::capi::Wants::nothing;
   std::int32_t status = 0;
   unsigned holders = 0;
   bool calling = false, pending = false, answered = false, abandoned = false;
   bool used = false;  // Its results are not as new.
+  std::shared_ptr<libft::capi::OpTable>
+      table;                                // While the host holds it: it may outlive a session.
+  std::shared_ptr<libft::capi::Life> port;  // Until nobody waits any more.
+  ft_op* next_free = nullptr;
+  libft::capi::OpResults results;
+  std::condition_variable answered_now;
+  std::function<void(libft::Status, libft::capi::OpResults&)> then;  // Instead of who waits.
+  // While it is pending: what it holds is what the host's function was given.
+  std::function<std::int32_t(ft_op*)> function;
 };
 
 namespace libft::capi {
@@ -136,14 +139,17 @@ class OpTable : public std::enable_shared_from_this<OpTable> {
   Outcome may_give(const ft_op* op, Wants wants) const;
   void answer(Lock& lock, ft_op* op, std::int32_t status);
   void abandon(Lock& lock, ft_op* op);
-  // Returns what must be destroyed without the lock.
   void drop(Lock& lock, ft_op* op);
+  void push_free(ft_op* op);
 
-  const OwnProcess process_;
+  // Together, as what every call needs.
   std::mutex mutex_;
-  std::deque<std::unique_ptr<ft_op>> all_;
-  std::deque<ft_op*> free_;  // Oldest first: what was answered a moment ago is still known as such.
+  // Oldest first: what was answered a moment ago is still known as such.
+  ft_op *free_first_ = nullptr, *free_last_ = nullptr;
+  std::size_t free_count_ = 0;
   bool refusing_ = false;
+  std::deque<std::unique_ptr<ft_op>> all_;
+  const OwnProcess process_;
 };
 
 }  // namespace libft::capi
