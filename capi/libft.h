@@ -148,6 +148,11 @@ typedef struct ft_settings {
   uint64_t follow_max_us; /* These: 0: the default. */
   uint64_t hash_interval_us;
   uint64_t log_bytes_max;
+  const char *check;
+  const char *disk;
+  uint64_t rebase_interval_us; /* 0: the default. */
+  uint32_t locate_difference;  /* 0: no, as of every flag. */
+  uint32_t reserved2;
 } ft_settings;
 
 enum ft_option_type { FT_OPTION_TEXT = 0, FT_OPTION_FLAG = 1, FT_OPTION_NUMBER = 2 };

@@ -46,14 +46,25 @@ constexpr OptionRow kRows[] = {
             "won by a swap"),
     FT_TEXT(tap, "", "guests of libft's own: a TAP device for each NIC, separated by commas"),
     FT_TEXT(state_dir, "/run/libft", "guests of libft's own: a folder for their sockets and logs"),
-    FT_TEXT(strategy, "checkpoint",
-            "protect: how the backup is kept equal: checkpoint; of machine: guests, hybrid, replay and "
-            "lockstep too"),
+    FT_TEXT(
+        strategy, "checkpoint",
+        "protect: how the backup is kept equal: checkpoint; of machine: guests, hybrid, replay and "
+        "lockstep too"),
+    FT_TEXT(
+        check, "",
+        "backup of machine: guests: a program that looks at the copy before the primary's output "
+        "leaves; empty: nobody does"),
+    FT_TEXT(disk, "",
+            "backup of machine: guests: this host's file for the guest's writable disk; empty: the "
+            "primary's name of it"),
     FT_FLAG(insecure, "0", "permit a peer on another host without a key: anybody may be it"),
     FT_FLAG(adaptive, "1", "0: a checkpoint every `interval_us`, whatever the guest does"),
     FT_FLAG(automatic_failover, "1", "0: only ft_session_switch_over and ft_session_fail_over"),
     FT_FLAG(resume, "0", "qemu: a guest that stands still when libft comes is to run"),
     FT_FLAG(redeliver_input, "1", "after a fail-over, deliver what came in since that epoch"),
+    FT_FLAG(locate_difference, "1",
+            "backup: executions that came apart are executed again, to say where; takes as much "
+            "memory as the guest has, and five times as much meanwhile"),
     FT_NUMBER(inflight_max, "epochs", "2", 1, 64, "captured and not yet acknowledged"),
     FT_NUMBER(sync_rounds_max, "rounds", "12", 1, 1000,
               "of the first synchronisation: then it joins regardless"),
@@ -86,6 +97,8 @@ constexpr OptionRow kRows[] = {
               "replay, lockstep: between two comparisons of the whole state"),
     FT_NUMBER(log_bytes_max, "bytes", "67108864", 4096, kMost,
               "replay, lockstep: log not yet acknowledged; beyond, the backup is given up"),
+    FT_NUMBER(rebase_interval_us, "us", "1000000", 10000, kHour_us,
+              "hybrid: between two checkpoints; a take-over has about so much left to execute"),
 };
 
 #undef FT_TEXT
@@ -219,6 +232,8 @@ SessionOptions Options::session_options() const {
   options.follow_max = from_us(s.follow_max_us);
   options.hash_interval = from_us(s.hash_interval_us);
   options.log_bytes_max = s.log_bytes_max;
+  options.rebase_interval = from_us(s.rebase_interval_us);
+  options.locate_difference = s.locate_difference != 0;
   options.adaptive = s.adaptive != 0;
   options.interval = from_us(s.interval_us);
   options.floor = from_us(s.floor_us);

@@ -114,7 +114,7 @@ host::XenOpener OwnGuests::xen() const {
 
 host::MachineOpener OwnGuests::machine() const {
   const ft_settings& s = options_.settings();
-  return {{split(s.tap), s.held_bytes_max, s.redeliver_input != 0, {}}, guard_, log_};
+  return {{split(s.tap), s.held_bytes_max, s.redeliver_input != 0, s.disk}, guard_, log_};
 }
 
 Result<Replica> OwnGuests::remember(Result<host::OpenedXen> opened) {

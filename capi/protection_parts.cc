@@ -7,6 +7,7 @@
 
 #include "failover/command_fence.h"
 #include "failover/open_arbiter.h"
+#include "host/command_check.h"
 #include "protection.h"
 #include "session/dialler.h"
 #include "split.h"
@@ -358,6 +359,9 @@ Outcome Protection::wire_backup(SessionParts& parts) {
   parts.make_standby = [this, kept = standby_](const GuestInfo& primary) {
     return kept ? make_standby_port(*kept, primary) : own_->standby(primary);
   };
+  if (s.check[0] != 0) {
+    FT_GET(parts.check, host::CommandCheck::make(s.check, guest_));
+  }
   return {};
 }
 

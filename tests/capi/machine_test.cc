@@ -10,7 +10,9 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -117,7 +119,7 @@ void protect_pair(const Folder& folder, Host& a, Host& b) {
 }  // namespace
 
 TEST_CASE("a guest of the machine is protected by each strategy, through the C ABI") {
-  for (const std::string strategy : {"checkpoint", "replay", "lockstep"}) {
+  for (const std::string strategy : {"checkpoint", "replay", "lockstep", "hybrid"}) {
     CAPTURE(strategy);
     const Folder folder;
     Host a(folder, "a", {{"guest", bank()}, {"strategy", strategy}});
@@ -158,6 +160,34 @@ TEST_CASE("a guest that is executed on both hosts is switched over, and protecte
   CHECK(statistics.follow_lag_ms < 60000);
 }
 
+// A program for the option `check`: says nothing against the copy, and leaves a file that it
+// looked.
+std::string looker(const Folder& folder) {
+  const std::string program = folder.path + "/look";
+  std::ofstream(program) << "#!/bin/sh\necho \"$1\" > " << folder.path << "/looked\n";
+  std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+  return program;
+}
+
+std::string content(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+TEST_CASE("a backup has a disk of its own, and a program that looks at its copy") {
+  const Folder folder;
+  const std::string disk = folder.path + "/a.img", copy = folder.path + "/b.img";
+  std::ofstream(disk) << std::string(1u << 20, 'Z');
+  Host a(folder, "a", {{"guest", bank() + ",rwdisk=" + disk}, {"strategy", "replay"}});
+  Host b(folder, "b",
+         {{"peer", "unix:" + folder.path + "/a"}, {"disk", copy}, {"check", looker(folder)}});
+  protect_pair(folder, a, b);
+  const auto looked = [&] { return content(folder.path + "/looked") == "bank\n"; };
+  REQUIRE_MESSAGE(drive({&a, &b}, looked), (a.log + b.log));
+  CHECK(content(copy) == content(disk));
+  CHECK_FALSE(a.wrong);
+}
+
 TEST_CASE("what a strategy cannot have is refused with a remedy") {
   const Folder folder;
   ft_error error{};
@@ -170,6 +200,12 @@ TEST_CASE("what a strategy cannot have is refused with a remedy") {
   REQUIRE(ft_session_protect(memory.session, memory.completion(), nullptr) == FT_OK);
   REQUIRE(drive({&memory}, [&] { return memory.ended.first <= 0; }));
   CHECK_MESSAGE(memory.ended.first == FT_E_UNSUPPORTED, memory.ended.second);
+
+  Host unlooked(folder, "d",
+                {{"peer", "unix:" + folder.path + "/a"}, {"check", folder.path + "/none"}});
+  REQUIRE(ft_session_stand_by(unlooked.session, unlooked.completion(), nullptr) == FT_OK);
+  REQUIRE(drive({&unlooked}, [&] { return unlooked.ended.first <= 0; }));
+  CHECK_MESSAGE(unlooked.ended.second.find("none") != std::string::npos, unlooked.ended.second);
 
   Host nowhere(folder, "c", {{"guest", "machine:" + folder.path + "/none"}});
   REQUIRE(ft_session_protect(nowhere.session, nowhere.completion(), nullptr) == FT_OK);
