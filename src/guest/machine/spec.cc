@@ -110,29 +110,36 @@ Status read_spec(std::string_view spec, MachineOptions& options, std::string& di
   return {};
 }
 
-// Its last field is the disk's name, which may contain anything.
+// Its last field is the disk's name, which may contain anything. What was added since the first
+// release stands there only when the guest has it, so that an older peer takes every other guest.
 std::string compatibility_of(const MachineOptions& options, const std::string& disk_file) {
+  const std::string writable =
+      options.writable_disk ? fmt::format("writable={} ", options.writable_disk->bytes().size())
+                            : "";
   return fmt::format(
-      "memory={} harts={} smp={} quantum={} steps={} boot={} mac={:02x} disk={:x} writable={} file={}",
+      "memory={} harts={} smp={} quantum={} steps={} boot={} mac={:02x} disk={:x} {}file={}",
       options.memory_bytes, options.harts, static_cast<int>(options.smp), options.quantum,
       options.steps_per_tick, static_cast<int>(options.boot), fmt::join(options.mac, ":"),
-      options.disk ? base::checksum(*options.disk) : 0,
-      options.writable_disk ? options.writable_disk->bytes().size() : 0, disk_file);
+      options.disk ? base::checksum(*options.disk) : 0, writable, disk_file);
 }
 
 Status read_compatibility(std::string_view text, MachineOptions& options, std::string& disk_file,
                           const std::string& own_file) {
   const std::string line(text);
-  int boot = 0, smp = 0, file_at = 0;
+  int boot = 0, smp = 0, rest_at = 0;
   std::array<char, 18> mac{};
   unsigned long long memory = 0, quantum = 0, steps = 0, disk = 0, writable = 0;
-  if (std::sscanf(
-          line.c_str(),
-          "memory=%llu harts=%u smp=%d quantum=%llu steps=%llu boot=%d mac=%17s disk=%llx "
-          "writable=%llu file=%n",
-          &memory, &options.harts, &smp, &quantum, &steps, &boot, mac.data(), &disk, &writable,
-          &file_at) != 9 ||
-      file_at == 0 || boot < 0 || boot > static_cast<int>(Boot::machine) || smp < 0 ||
+  const int known = std::sscanf(
+      line.c_str(),
+      "memory=%llu harts=%u smp=%d quantum=%llu steps=%llu boot=%d mac=%17s disk=%llx %n", &memory,
+      &options.harts, &smp, &quantum, &steps, &boot, mac.data(), &disk, &rest_at);
+  int file_at = 0;
+  if (known == 8 && rest_at != 0) {
+    const char* const rest = line.c_str() + rest_at;
+    std::sscanf(rest, "file=%n", &file_at);
+    if (file_at == 0) std::sscanf(rest, "writable=%llu file=%n", &writable, &file_at);
+  }
+  if (file_at == 0 || boot < 0 || boot > static_cast<int>(Boot::machine) || smp < 0 ||
       smp > static_cast<int>(Smp::threads)) {
     return Status(Code::refused, "the primary's machine is of a kind that is not known here");
   }
@@ -142,7 +149,7 @@ Status read_compatibility(std::string_view text, MachineOptions& options, std::s
   options.steps_per_tick = steps;
   options.boot = static_cast<Boot>(boot);
   FT_TRY(read_mac(mac.data(), options.mac));
-  const std::string file = line.substr(static_cast<std::size_t>(file_at));
+  const std::string file = line.substr(static_cast<std::size_t>(rest_at + file_at));
   if (file.empty()) return {};
   if (writable != 0) {
     disk_file = file;

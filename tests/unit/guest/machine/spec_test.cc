@@ -35,6 +35,14 @@ TEST_CASE("a machine is what its description says, and a backup accepts what tha
   const std::string text = compatibility_of(options, disk);
   REQUIRE(read_compatibility(text, backup, disk).ok());
   CHECK(compatibility_of(backup, disk) == text);
+
+  // As peers say it that know no disks to be written, and as some said it that have none.
+  const auto at = text.find("file=");
+  REQUIRE(at != std::string::npos);
+  CHECK(text.find("writable") == std::string::npos);
+  MachineOptions of_other;
+  REQUIRE(read_compatibility(text.substr(0, at) + "writable=0 file=", of_other, disk).ok());
+  CHECK(compatibility_of(of_other, disk) == text);
 }
 
 TEST_CASE("each replica has a file of its own for a writable disk") {
