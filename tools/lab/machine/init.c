@@ -387,4 +387,8 @@ __attribute__((used)) void main_of_stack(long *stack) {
   serve(listener);
 }
 
-__asm__(".globl _start\n_start:\n\tmv a0, sp\n\tandi sp, sp, -16\n\tcall main_of_stack\n");
+// The linker reaches small data through gp, once there is enough of it near its own.
+__asm__(
+    ".globl _start\n_start:\n"
+    "\t.option push\n\t.option norelax\n\tla gp, __global_pointer$\n\t.option pop\n"
+    "\tmv a0, sp\n\tandi sp, sp, -16\n\tcall main_of_stack\n");
