@@ -89,9 +89,11 @@ std::unique_ptr<Detector> HeartbeatHub::expect(const GuestId& guest, std::uint64
 
 std::uint16_t HeartbeatHub::port(std::size_t index) const {
   const std::string text = address(index);
+  const auto colon = text.rfind(':');
   std::uint16_t port = 0;
-  if (!text.starts_with("unix:"))
-    std::from_chars(text.data() + text.rfind(':') + 1, text.data() + text.size(), port);
+  // A socket that somebody else opened may have no address that a peer could be told.
+  if (colon != std::string::npos && !text.starts_with("unix:"))
+    std::from_chars(text.data() + colon + 1, text.data() + text.size(), port);
   return port;
 }
 
