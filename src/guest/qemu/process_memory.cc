@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <map>
 #include <sstream>
+#include <thread>
 
 #include "os/fd.h"
 #include "os/file.h"
@@ -122,16 +123,30 @@ std::vector<MemoryRegion> SharedMemory::regions() const {
   return regions;
 }
 
+namespace {
+
+// None has who has ended, and for a moment who was just spawned: exec has given it new memory, and
+// has not written there yet. (proc(5); bprm_execve in Linux's fs/exec.c.)
+Result<std::string> command_line_text(pid_t pid) {
+  const std::string path = fmt::format("/proc/{}/cmdline", pid);
+  for (int look = 0;; ++look) {
+    FT_ASSIGN(std::string text, os::read_file(path, kProcBytesMax));
+    if (!text.empty()) return text;
+    if (look == 20) return failure(Code::guest_gone, fmt::format("process {} has ended", pid));
+    std::this_thread::sleep_for(Millis{5});
+  }
+}
+
+}  // namespace
+
 Result<std::vector<std::string>> command_line_of(pid_t pid) {
-  FT_ASSIGN(const std::string text,
-            os::read_file(fmt::format("/proc/{}/cmdline", pid), kProcBytesMax));
+  FT_ASSIGN(const std::string text, command_line_text(pid));
   std::vector<std::string> arguments;
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\0', begin), text.size());
     arguments.push_back(text.substr(begin, end - begin));
     begin = end + 1;
   }
-  if (arguments.empty()) return failure(Code::guest_gone, fmt::format("process {} has ended", pid));
   return arguments;
 }
 
