@@ -3,29 +3,7 @@
 # ftctl_delay.sh FTCTL IMAGE: a standby that executes 3 s late on purpose, with a guest on libft's machine: the delay is
 # kept, is no lag for the primary, is refused where it means nothing, and a take-over executes the rest.
 ftctl=$1 image=$2
-folder=$(mktemp -d) || exit 1
-mkdir "$folder/records"
-port=$((20000 + $$ % 20000))
-pids=
-cleanup() {
-  [ -n "$pids" ] && kill -9 $pids 2>/dev/null
-  rm -rf "$folder"
-}
-trap cleanup EXIT
-fail() {
-  echo "FAILED: $1"
-  cat "$folder"/*.log
-  exit 1
-}
-# until_true COMMAND...: repeats it until it succeeds; 60 s at most.
-until_true() {
-  tries=0
-  until "$@" >"$folder/said" 2>&1; do
-    tries=$((tries + 1))
-    [ $tries -gt 300 ] && { cat "$folder/said"; fail "$* never succeeded"; }
-    sleep 0.2
-  done
-}
+. "$(dirname "$0")/pair.sh"
 lag_ms() {
   "$ftctl" status web --json --state-dir "$folder/$1" | sed -n 's/.*"follow_lag_ms":\([0-9]*\).*/\1/p' | head -1
 }
@@ -37,7 +15,7 @@ common="--name web --arbiter file:$folder/records"
 "$ftctl" protect "machine:$image,mib=8" --strategy hybrid $common --host a --listen "tcp:127.0.0.1:$port" \
   --state-dir "$folder/a" >"$folder/a.log" 2>&1 & primary=$!
 pids="$pids $primary"
-"$ftctl" standby $common --host b --delay 3 --peer "127.0.0.1:$port" --listen "tcp:127.0.0.1:$((port + 2))" \
+"$ftctl" standby $common --host b --delay 3 --peer "127.0.0.1:$port" --listen "tcp:127.0.0.1:$other" \
   --state-dir "$folder/b" >"$folder/b.log" 2>&1 & backup=$!
 pids="$pids $backup"
 until_true says b "to execute late, and under hybrid it executes nothing"

@@ -3,29 +3,7 @@
 # ftctl_manual.sh FTCTL: two ftctl processes on loopback that a person decides between. The primary
 # dies, and nothing happens until `ftctl failover` says that it did.
 ftctl=$1
-folder=$(mktemp -d) || exit 1
-port=$((20000 + $$ % 20000))
-other=$((port + 2))
-pids=
-cleanup() {
-  [ -n "$pids" ] && kill -9 $pids 2>/dev/null
-  rm -rf "$folder"
-}
-trap cleanup EXIT
-fail() {
-  echo "FAILED: $1"
-  cat "$folder"/*.log
-  exit 1
-}
-# eventually COMMAND...: repeats it until it succeeds; 60 s at most.
-eventually() {
-  tries=0
-  until "$@" >"$folder/said" 2>&1; do
-    tries=$((tries + 1))
-    [ $tries -gt 300 ] && { cat "$folder/said"; fail "$* never succeeded"; }
-    sleep 0.2
-  done
-}
+. "$(dirname "$0")/pair.sh"
 is() { # HOST ROLE: what the guest is there.
   "$ftctl" list --state-dir "$folder/$1" | grep -q "web *$2"
 }
@@ -39,12 +17,12 @@ pids=$primary
 "$ftctl" standby $common --host b --peer "127.0.0.1:$port" --listen "tcp:127.0.0.1:$other" \
   --state-dir "$folder/b" >"$folder/b.log" 2>&1 & backup=$!
 pids="$pids $backup"
-eventually "$ftctl" status web --state-dir "$folder/a"
-eventually "$ftctl" status web --state-dir "$folder/b"
+until_true "$ftctl" status web --state-dir "$folder/a"
+until_true "$ftctl" status web --state-dir "$folder/b"
 
 kill -9 "$primary"
 wait "$primary" 2>/dev/null
-eventually tells b suspected
+until_true tells b suspected
 # That nothing happens can only be waited for: an automatic backup asks the arbiter 25 ms after this.
 sleep 2
 is b backup || fail "it took over by itself"
@@ -58,9 +36,9 @@ tells b promoted || fail "no event says so"
 "$ftctl" standby $common --host a --peer "127.0.0.1:$other" --listen "tcp:127.0.0.1:$port" \
   --state-dir "$folder/a" >"$folder/a2.log" 2>&1 & again=$!
 pids="$pids $again"
-eventually "$ftctl" status web --state-dir "$folder/a"
+until_true "$ftctl" status web --state-dir "$folder/a"
 nothing_left() { ! ls "$folder/$1"/*.guest.json; }
-eventually nothing_left a
+until_true nothing_left a
 kill -9 "$again"
 wait "$again" 2>/dev/null
 "$ftctl" stop --state-dir "$folder/b" || fail "stop"
