@@ -147,7 +147,7 @@ inline Bytes golden_log_bytes() {
   return all;
 }
 
-// What the features `rebases` and `changes` add.
+// What the features `rebases`, `changes` and `delays` add.
 inline Bytes golden_rebase_bytes() {
   using namespace wire;
   auto welcome = std::get<Welcome>(golden_messages()[1]);
@@ -167,6 +167,9 @@ inline Bytes golden_rebase_bytes() {
   const Bytes change =
       encode(Change{feature::logs | feature::executed}, golden_guest(), Generation{7});
   all.insert(all.end(), change.begin(), change.end());
+  const Followed late{{Generation{7}, Epoch{46}}, EpochId{Generation{7}, Epoch{48}}};
+  const Bytes followed = encode(late, golden_guest(), Generation{7});
+  all.insert(all.end(), followed.begin(), followed.end());
   return all;
 }
 

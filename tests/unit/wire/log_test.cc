@@ -96,7 +96,11 @@ TEST_CASE("the golden file of rebases is what is written, byte for byte, and is 
   REQUIRE(golden == golden_rebase_bytes());
 
   const auto frames = cut(golden);
-  REQUIRE(frames.size() == 3);
+  REQUIRE(frames.size() == 4);
+  const auto followed = decode(frames[3].frame());
+  REQUIRE(followed);
+  CHECK(std::get<Followed>(*followed).id == EpochId{Generation{7}, Epoch{46}});
+  CHECK(std::get<Followed>(*followed).caught_up == EpochId{Generation{7}, Epoch{48}});
   const auto change = decode(frames[2].frame());
   REQUIRE(change);
   CHECK(std::get<Change>(*change).features == (feature::logs | feature::executed));
