@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 namespace libft::compare {
 
@@ -25,6 +26,11 @@ inline void store_be32(std::byte* to, std::uint32_t value) {
 // How far `a` is ahead of `b`; negative: behind. (RFC 1982; RFC 9293, section 3.4.)
 inline std::int32_t ahead(std::uint32_t a, std::uint32_t b) {
   return static_cast<std::int32_t>(a - b);
+}
+
+// The later of the two.
+inline void advance(std::optional<std::uint32_t>& newest, std::uint32_t to) {
+  if (!newest || ahead(to, *newest) > 0) newest = to;
 }
 
 }  // namespace libft::compare

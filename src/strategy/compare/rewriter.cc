@@ -20,10 +20,6 @@ class Field {
   std::size_t at_;
 };
 
-void advance(std::optional<std::uint32_t>& newest, std::uint32_t to) {
-  if (!newest || ahead(to, *newest) > 0) newest = to;
-}
-
 std::optional<std::uint32_t> time_of(const TcpSegment& segment, std::size_t at) {
   const BytesView times = timestamps_of(segment);
   if (times.empty()) return std::nullopt;

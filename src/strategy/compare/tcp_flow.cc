@@ -6,14 +6,6 @@
 #include "strategy/compare/network_order.h"
 
 namespace libft::compare {
-namespace {
-
-// The later of the two.
-void advance(std::optional<std::uint32_t>& newest, std::uint32_t to) {
-  if (!newest || ahead(to, *newest) > 0) newest = to;
-}
-
-}  // namespace
 
 bool TcpFlow::Side::begins(const TcpSegment& segment) {
   if (!segment.syn || first == segment.sequence) return false;
