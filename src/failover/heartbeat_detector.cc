@@ -3,8 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
-
 namespace libft::failover {
 namespace {
 
@@ -88,13 +86,9 @@ std::unique_ptr<Detector> HeartbeatHub::expect(const GuestId& guest, std::uint64
 }
 
 std::uint16_t HeartbeatHub::port(std::size_t index) const {
-  const std::string text = address(index);
-  const auto colon = text.rfind(':');
-  std::uint16_t port = 0;
-  // A socket that somebody else opened may have no address that a peer could be told.
-  if (colon != std::string::npos && !text.starts_with("unix:"))
-    std::from_chars(text.data() + colon + 1, text.data() + text.size(), port);
-  return port;
+  // A unix socket has none, nor need one have that somebody else opened.
+  const auto where = os::parse_host_port(address(index));
+  return where ? where->port : 0;
 }
 
 Result<std::unique_ptr<Detector>> dial_heartbeats(const std::vector<std::string>& peer_addresses,
