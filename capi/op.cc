@@ -129,7 +129,10 @@ bool OpTable::answered_here(ft_op* op, std::int32_t returned, OpResults* results
   op->used = op->results.given || (results != nullptr && !handed_over);
   op->table.reset();
   op->holders = 1;
-  if (op->used) return drop(lock, op), true;
+  if (op->used) {
+    drop(lock, op);
+    return true;
+  }
   op->port.reset();  // The caller has it as well: nothing ends under the lock.
   op->holders = 0;
   push_free(op);

@@ -148,8 +148,8 @@ class OpTable : public std::enable_shared_from_this<OpTable> {
   ft_op *free_first_ = nullptr, *free_last_ = nullptr;
   std::size_t free_count_ = 0;
   bool refusing_ = false;
+  const OwnProcess process_;  // Its operations name it: they go first.
   std::deque<std::unique_ptr<ft_op>> all_;
-  const OwnProcess process_;
 };
 
 }  // namespace libft::capi
