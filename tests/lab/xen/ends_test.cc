@@ -32,7 +32,7 @@ struct End {
 };
 // The last one needs no guest afterwards.
 constexpr End kEnds[] = {
-    {"xl save", "xl save guest /root/guest.save", 0, "guest_migrating: ", Afterwards::saved},
+    {"xl save", "xl save guest /tmp/guest.save", 0, "guest_migrating: ", Afterwards::saved},
     {"crashed inside", nullptr, LAB_CRASH, "guest_crashed: ", Afterwards::gone},
     {"xl reboot", "xl reboot guest", 0, "guest_ended: it reboots", Afterwards::another},
 };
@@ -40,7 +40,7 @@ constexpr End kEnds[] = {
 // A guest as it was when it was saved.
 Status begin_life(XenPair& pair, Protection& libft) {
   FT_ASSIGN(const auto there, libft.domains(Side::a));
-  if (there.empty()) FT_TRY(order(pair, "xl restore /root/guest.save"));
+  if (there.empty()) FT_TRY(order(pair, "xl restore /tmp/guest.save"));
   FT_TRY(pair.wait_for_redis(kPatience));
   return libft.establish(Side::a);
 }

@@ -56,7 +56,7 @@ struct LabAnswer {
   uint64_t value[2];
 };
 
-/* Many in one datagram: a guest that is slow with packets would answer for hours one by one. */
+/* Many in one datagram: an emulated guest with an emulated card answers about one a second. */
 struct LabKnown {
   uint32_t magic;
   uint32_t kind;
