@@ -42,6 +42,13 @@ enum class Mutant {
   splice_logs,
   request_not_reissued,
   execute_before_whole,
+  // Of a follower that is late on purpose:
+  promote_forgets_delayed,
+  delay_drops_beyond_bound,
+  delay_turns_order,
+  delay_too_short,
+  delay_unbounded,
+  delayed_lost_with_connection,
   // Of lockstep:
   ack_unexecuted,
   accept_other_output,

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iterator>
 
 namespace libft::sim {
@@ -68,6 +69,7 @@ void Oracle::on_applied(const Incarnation& who, EpochId id, std::uint64_t hash) 
     return fail(rule::kNothingPartial, fmt::format("{} applied epoch {}, which nobody captured",
                                                    to_string(who), to_string(id)));
   life(who).executed = id;  // It has what executing would come to.
+  life(who).kept.clear();
   if (found->second.hash != hash)
     fail(rule::kNothingPartial,
          fmt::format("{} applied epoch {}: its memory and state are not the primary's",
@@ -94,8 +96,45 @@ void Oracle::on_ack_heard(const Incarnation& primary, const Incarnation& backup,
 }
 
 void Oracle::on_executed(const Incarnation& who, EpochId id, const SimGuest& guest) {
+  const auto waits = [id](const Kept& each) { return each.id == id; };
+  if (std::ranges::any_of(life(who).kept, waits))
+    fail(rule::kDelay,
+         fmt::format("{} executes {}, which is to wait", to_string(who), to_string(id)));
   const Moment& there = moments_[id];
   if (guest.chain() == there.chain && guest.counter() == there.counter) life(who).executed = id;
+}
+
+// --- executed late on purpose
+// ------------------------------------------------------------------------------
+
+std::size_t Oracle::Life::kept_bytes() const {
+  std::size_t sum = 0;
+  for (const Kept& each : kept) sum += each.bytes;
+  return sum;
+}
+
+void Oracle::on_kept(const Incarnation& who, EpochId id, std::size_t bytes, Time due) {
+  life(who).kept.push_back({id, bytes, due});
+}
+
+void Oracle::on_due(const Incarnation& who, EpochId id, Time now, std::size_t bytes_max) {
+  Life& it = life(who);
+  if (it.kept.empty() || it.kept.front().id != id)
+    return fail(rule::kReplay, fmt::format("{} is to execute {}, which is not the next",
+                                           to_string(who), to_string(id)));
+  if (it.kept.front().due > now && it.kept_bytes() <= bytes_max)
+    fail(rule::kDelay,
+         fmt::format("{} is to execute {} before its time", to_string(who), to_string(id)));
+  it.kept.pop_front();
+}
+
+// A follower that is full is waited for with one log at hand.
+void Oracle::check_kept(const Incarnation& who, std::size_t bytes_max, bool follower_full) {
+  const Life& it = life(who);
+  const std::size_t at_hand = follower_full && !it.kept.empty() ? it.kept.back().bytes : 0;
+  if (it.kept_bytes() > bytes_max + at_hand)
+    fail(rule::kBounded,
+         fmt::format("{} bytes of log wait, {} allowed", it.kept_bytes(), bytes_max));
 }
 
 // --- what the world sees

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -28,6 +29,7 @@ constexpr const char* kBounded = "5 bounded";
 constexpr const char* kOwnersWill = "8 owner's will";
 constexpr const char* kReplay = "replay";  // The follower's state is the primary's, at each mark.
 constexpr const char* kLockstep = "lockstep";  // Output leaves when both have produced it.
+constexpr const char* kDelay = "delay";        // Nothing is executed before its time.
 constexpr const char* kProgress = "progress";
 }  // namespace rule
 
@@ -64,6 +66,12 @@ class Oracle {
   // --- executed by both: what the follower's state is after its log, and what it ought to be --
   void on_executed(const Incarnation& who, EpochId id, const SimGuest& guest);
 
+  // --- executed late on purpose: what waits, is handed to the follower, is left at a take-over --
+  void on_kept(const Incarnation& who, EpochId id, std::size_t bytes, Time due);
+  void on_due(const Incarnation& who, EpochId id, Time now, std::size_t bytes_max);
+  void on_rest(const Incarnation& who) { life(who).kept.clear(); }
+  void check_kept(const Incarnation& who, std::size_t bytes_max, bool follower_full);
+
   // --- what the world sees ------------------------------------------------------------------
   // `known`: the record that the replica goes by. `stood_still`: it stood still for longer than the
   // limit, saw that on its clock, and has not asked the arbiter since.
@@ -88,6 +96,11 @@ class Oracle {
   const OwnershipRecord& truth() const { return truth_; }
 
  private:
+  struct Kept {
+    EpochId id;
+    std::size_t bytes;
+    Time due;
+  };
   struct Life {
     bool alive = false;
     bool owner = false;
@@ -97,6 +110,8 @@ class Oracle {
     EpochId acknowledged;             // As its primary heard it.
     std::optional<EpochId> executed;  // lockstep: to the primary's output.
     Id heard_by{};
+    std::deque<Kept> kept;  // Acknowledged, and waits for its time.
+    std::size_t kept_bytes() const;
   };
 
   Life& life(const Incarnation& who) { return lives_[who.id]; }

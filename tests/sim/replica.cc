@@ -21,6 +21,7 @@ Overloaded(Ts...) -> Overloaded<Ts...>;
 Replica::Replica(World& world, Host& host, const Incarnation& self)
     : world_(world), host_(host), self_(self), strategy_(world.strategy) {
   next_to_dial_ = host.index();
+  choose_delay();
   make_guest();
 }
 
@@ -32,6 +33,7 @@ void Replica::make_guest() {
   assembler_.reset();
   recorder_.reset();
   follower_.reset();
+  delay_.reset();
   shelf_.reset();
   rebase_.reset();
   change_.reset();
@@ -123,6 +125,8 @@ void Replica::schedule_wake() {
   std::optional<Time> at;
   if (primary_) at = primary_->wake_at();
   if (backup_) at = backup_->wake_at();
+  const auto log_due = delay_ && !follower_full() ? delay_->due_at() : std::nullopt;
+  if (log_due) at = std::min(at.value_or(*log_due), *log_due);
   if (!at) return;
   // What is overdue is tried again after a while: it waits for an answer, not for time.
   const Time due = std::max(*at, now() + (*at <= now() ? Nanos{Millis{2}} : Nanos{0}));
@@ -135,6 +139,7 @@ void Replica::schedule_wake() {
       wake_.reset();
       if (primary_) add(primary_->on_tick(now()));
       if (backup_) add(backup_->on_tick(now()));
+      execute_due();
     });
   });
 }
@@ -371,6 +376,7 @@ void Replica::drop_connection() {
   if (backup_) {
     if (world_.is(Mutant::executed_lost_with_connection))
       std::erase_if(executing_, [](const Executing& each) { return each.done; });
+    if (delay_ && world_.is(Mutant::delayed_lost_with_connection)) (void)delay_->take_all();
     if (assembler_->partial()) ++world_.counters.partial_epochs;
     assembler_->drop_partial();
     logs_.drop_partial();
@@ -406,6 +412,7 @@ void Replica::read_frames() {
     // What arrives while a backup does not acknowledge is left waiting, in order.
     if (backup_ && welcomed_ && !backup_->acknowledges() && !world_.is(Mutant::ack_while_claiming))
       return;
+    if (!has_room()) return;
     const auto frame = reader_->next();
     if (!frame) return damaged(frame.error());
     if (!*frame) return;

@@ -25,6 +25,7 @@
 #include "strategy/checkpoint/epoch_encoder.h"
 #include "strategy/replay/follower.h"
 #include "strategy/replay/log_assembler.h"
+#include "strategy/replay/log_delay.h"
 #include "strategy/replay/log_shelf.h"
 #include "strategy/replay/recorder.h"
 #include "wire/frame.h"
@@ -147,6 +148,15 @@ class Replica {
   bool follow_one();
   void acknowledge_executed();
   void spoil(wire::LogEpoch& log);
+  void choose_delay();
+  void begin_delay();
+  bool follower_full() const;
+  bool has_room() const;
+  void cannot_be_late();
+  void keep_until_due(wire::LogEpoch log);
+  void execute_due();
+  void execute_next(wire::LogEpoch log);
+  void take_delayed();
   void start_over();
   void promote(const core::Promote& order);
 
@@ -199,6 +209,13 @@ class Replica {
     bool guest_ended = false, guest_paused = false, done = false;
   };
   std::deque<Executing> executing_;
+  // A follower that is late on purpose: as it was started, and what it has not yet come to.
+  struct Late {
+    Nanos delay;
+    std::size_t bytes_max;
+  };
+  std::optional<Late> late_;
+  std::optional<replay::LogDelay> delay_;
   // hybrid: the primary's image on its way, and what the backup keeps since its image.
   struct Rebase {
     EpochId id;

@@ -57,10 +57,12 @@ void Replica::on_message_of_primary(const wire::Message& message, const wire::Fr
   if (!backup_) return;
   if (const auto* welcome = std::get_if<wire::Welcome>(&message)) {
     if (welcomed_) return;
+    if (late_ && strategy_of(welcome->features) != Strategy::replay) return cannot_be_late();
     welcomed_ = true;
     if (!welcome->resume && backup_->newest() == EpochId{}) assembler_->reset();
     if (!welcome->resume) {
       follower_.reset();
+      delay_.reset();
       shelf_.reset();
       executing_.clear();
       strategy_ = strategy_of(welcome->features);
@@ -121,6 +123,7 @@ void Replica::apply(EpochId id) {
       (void)shelf_->keep(*std::exchange(log_, std::nullopt));
       return;
     }
+    if (delay_) return keep_until_due(*std::exchange(log_, std::nullopt));
     to_follow_.push_back(*std::exchange(log_, std::nullopt));
     return follow_later();
   }
@@ -132,6 +135,7 @@ void Replica::apply(EpochId id) {
   if (there) assembler_->apply();
   world_.oracle.on_applied(self_, id, SimGuest::hash(guest_->info(), assembler_->state()));
   follower_.reset();
+  delay_.reset();
   shelf_.reset();
   to_follow_.clear();
   if (strategy_ != Strategy::checkpoint) begin_to_follow(id);
@@ -162,6 +166,7 @@ void Replica::promote(const core::Promote& order) {
   reader_.reset();
   host_.unwatch();
   if (shelf_) take_from_shelf();
+  if (delay_) take_delayed();
   if (follower_) {
     while (!world_.is(Mutant::promote_unexecuted) && follow_one()) {
     }

@@ -113,6 +113,7 @@ void Replica::on_log(const wire::Frame& frame) {
 
 void Replica::begin_to_follow(EpochId base) {
   follower_.reset();
+  delay_.reset();
   shelf_.reset();
   to_follow_.clear();
   if (const Status loaded = guest_->load_state(assembler_->state()); !loaded)
@@ -122,6 +123,7 @@ void Replica::begin_to_follow(EpochId base) {
     shelf_.emplace(base);
     return;
   }
+  begin_delay();
   follower_ = std::make_unique<replay::Follower>(*guest_);
   world_.oracle.on_executed(self_, base, *guest_);
 }
@@ -132,7 +134,9 @@ void Replica::follow_later() {
   following_later_ = true;
   host_.later(world_.random.between(Nanos{0}, Millis{20}), [this] {
     following_later_ = false;
-    if (follower_ && follow_one() && !to_follow_.empty()) follow_later();
+    if (!follower_ || !follow_one()) return;
+    execute_due();  // It may have been full.
+    if (!to_follow_.empty()) follow_later();
   });
 }
 
@@ -159,6 +163,7 @@ bool Replica::follow_one() {
   world_.oracle.on_executed(self_, log.id, *guest_);
   for (Executing& executing : executing_)
     if (executing.id == log.id) executing.done = true;
+  if (delay_) delay_->executed(log.id);
   acknowledge_executed();
   if (shelf_ && log.id == shelf_->image()) adopt();
   return true;

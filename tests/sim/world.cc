@@ -23,6 +23,9 @@ void Counters::add(const Counters& other) {
   rebases += other.rebases;
   changes += other.changes;
   flips += other.flips;
+  delayed += other.delayed;
+  shortened += other.shortened;
+  rests += other.rests;
   ended += other.ended;
   lost += other.lost;
   violations += other.violations;
@@ -38,7 +41,8 @@ World::World(WorldOptions chosen)
       random(stream(3)),
       handshakes(stream(7)),
       flips(stream(9)),
-      rebases(stream(10)) {
+      rebases(stream(10)),
+      delays(stream(12)) {
   arbiter.set_listener([this](const OwnershipRecord& record) {
     trace.add_text("arb", "record", record.generation.value, record.in_sync.size(), [&] {
       std::string listing;
@@ -145,6 +149,7 @@ Outcome run_seed(const WorldOptions& options) {
   constexpr Strategy kLogged[] = {Strategy::replay, Strategy::lockstep, Strategy::hybrid};
   if (world.exact && !strategies.chance(100)) world.strategy = kLogged[strategies.below(3)];
   if (world.exact) world.cooperative = false;
+  world.late = world.exact && world.delays.chance(400);
 
   Faults faults(world);
   world.begin();
