@@ -308,6 +308,16 @@ std::int32_t ft_session_reprotect(ft_session* session, const ft_completion* done
                    });
 }
 
+std::int32_t ft_session_change_strategy(ft_session* session, const char* strategy,
+                                        const ft_completion* done, ft_error* error) {
+  return with_port(session, done, "change_strategy", error,
+                   [&](Protection& protection, auto& given) -> Outcome {
+                     FT_CHECK(check_completion(given, done));
+                     FT_GET(const Strategy to, strategy_from(text(strategy)));
+                     return protection.change_strategy(to, given);
+                   });
+}
+
 std::int32_t ft_session_stop(ft_session* session, const ft_completion* done, ft_error* error) {
   return with_port(session, done, "stop", error,
                    [&](Protection& protection, auto& given) -> Outcome {

@@ -153,6 +153,8 @@ typedef struct ft_settings {
   uint64_t rebase_interval_us; /* 0: the default. */
   uint32_t locate_difference;  /* 0: no, as of every flag. */
   uint32_t reserved2;
+  uint64_t follow_delay_us;
+  uint64_t delay_bytes_max; /* 0: the default. */
 } ft_settings;
 
 enum ft_option_type { FT_OPTION_TEXT = 0, FT_OPTION_FLAG = 1, FT_OPTION_NUMBER = 2 };
@@ -481,7 +483,7 @@ typedef struct ft_completion {
   uint32_t flags; /* 0 */
   void *user;
   void (*free)(void *user);
-  /* `text`: what verify and test_failover found; else empty. */
+  /* `text`: what verify and test_failover found, what change_strategy did; else empty. */
   void (*done)(void *user, int32_t status, const char *text, const ft_error *error);
 } ft_completion;
 
@@ -546,6 +548,11 @@ FT_API int32_t ft_session_unprotect(ft_session *session, const ft_completion *do
 /* Primary: done as soon as a backup (the next one that dials, or is offered) can take over. */
 FT_API int32_t ft_session_reprotect(ft_session *session, const ft_completion *done,
                                     ft_error *error);
+/* Primary: goes over to another strategy, named as by the option, between two epochs and protected
+ * all the while. Done: it is in effect, and the backup went with it; without a backup, the next one
+ * is protected so. Refused while a first synchronisation or another change is under way. */
+FT_API int32_t ft_session_change_strategy(ft_session *session, const char *strategy,
+                                          const ft_completion *done, ft_error *error);
 /* Primary: compares all memory of both replicas at one epoch. */
 FT_API int32_t ft_session_verify(ft_session *session, const ft_completion *done, ft_error *error);
 /* Backup: runs a copy of the newest epoch, unplugged, and discards it. */

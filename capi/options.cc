@@ -99,6 +99,13 @@ constexpr OptionRow kRows[] = {
               "replay, lockstep: log not yet acknowledged; beyond, the backup is given up"),
     FT_NUMBER(rebase_interval_us, "us", "1000000", 10000, kHour_us,
               "hybrid: between two checkpoints; a take-over has about so much left to execute"),
+    FT_NUMBER(
+        follow_delay_us, "us", "0", 0, 24 * kHour_us,
+        "backup, replay: it executes so much later than it could; a take-over executes what is "
+        "left first"),
+    FT_NUMBER(delay_bytes_max, "bytes", "268435456", 4096, kMost,
+              "backup, replay: log that waits for that; beyond, the oldest is executed before its "
+              "time"),
 };
 
 #undef FT_TEXT
@@ -234,6 +241,8 @@ SessionOptions Options::session_options() const {
   options.log_bytes_max = s.log_bytes_max;
   options.rebase_interval = from_us(s.rebase_interval_us);
   options.locate_difference = s.locate_difference != 0;
+  options.follow_delay = from_us(s.follow_delay_us);
+  options.delay_bytes_max = s.delay_bytes_max;
   options.adaptive = s.adaptive != 0;
   options.interval = from_us(s.interval_us);
   options.floor = from_us(s.floor_us);

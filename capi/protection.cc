@@ -145,6 +145,16 @@ std::uint64_t Protection::note_wish(const char* phase, Given<ft_completion>& don
   return wishes_ever_;
 }
 
+// With the lock held. What a session calls, on its thread, when the wish has ended.
+std::function<void(Result<std::string>)> Protection::wish_done(const char* phase,
+                                                               Given<ft_completion>& done) {
+  return [this, id = note_wish(phase, done)](const Result<std::string>& result) {
+    const Outcome outcome = result ? Outcome() : Outcome(result.error());
+    (void)desk_->post(
+        [this, id, outcome, text = result.value_or("")] { complete(id, outcome, text); });
+  };
+}
+
 // On the host's thread.
 void Protection::complete(std::uint64_t id, const Outcome& outcome, const std::string& text) {
   Wish wish;
@@ -166,12 +176,14 @@ Outcome Protection::wish(Session::Wish wish, const char* phase, Given<ft_complet
   // Who makes such a wish is the person that a manual arbiter waits for.
   if (wish == Session::Wish::fail_over || wish == Session::Wish::unprotect)
     FT_CHECK(failover::permit(arbiter_spec_, guest_, session_->status()));
-  const auto id = note_wish(phase, done);
-  session_->post(wish, [this, id](const Result<std::string>& result) {
-    const Outcome outcome = result ? Outcome() : Outcome(result.error());
-    (void)desk_->post(
-        [this, id, outcome, text = result.value_or("")] { complete(id, outcome, text); });
-  });
+  session_->post(wish, wish_done(phase, done));
+  return {};
+}
+
+Outcome Protection::change_strategy(Strategy to, Given<ft_completion>& done) {
+  const std::scoped_lock lock(mutex_);
+  if (phase_ != Phase::running) return not_now("wait until protect is done");
+  session_->post_change(to, wish_done("change_strategy", done));
   return {};
 }
 

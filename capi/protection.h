@@ -57,6 +57,7 @@ class Protection {
   // --- wishes ---
   Outcome start(Role role, Given<ft_completion>& done);
   Outcome wish(Session::Wish wish, const char* phase, Given<ft_completion>& done);
+  Outcome change_strategy(Strategy to, Given<ft_completion>& done);
   Outcome reprotect(Given<ft_completion>& done);
   Outcome stop(Given<ft_completion>& done);
   Outcome offer(std::unique_ptr<Transport> connection);
@@ -102,6 +103,7 @@ class Protection {
   void tear_down();
 
   std::uint64_t note_wish(const char* phase, Given<ft_completion>& done);
+  std::function<void(Result<std::string>)> wish_done(const char* phase, Given<ft_completion>& done);
   void complete(std::uint64_t id, const Outcome& outcome, const std::string& text);
   void deliver_events();
   void deliver(const std::vector<SessionEvent>& events);

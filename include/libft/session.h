@@ -223,6 +223,7 @@ class Session {
   // thread, and returns quickly; a session that ends first may leave it out.
   enum class Wish { switch_over, fail_over, unprotect, verify, test_failover };
   virtual void post(Wish wish, std::function<void(Result<std::string>)> done) = 0;
+  virtual void post_change(Strategy to, std::function<void(Result<std::string>)> done) = 0;
 
   // Readable when process() has something to deliver. Level-triggered; valid while the session is.
   virtual int poll_fd() const = 0;

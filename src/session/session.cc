@@ -101,16 +101,18 @@ class SessionImpl final : public Session {
   }
 
   Result<std::string> change_strategy(Strategy to, Nanos patience) override {
-    return wait_while(patience, [&](Done done) {
-      mailbox_.post([this, to, done = std::move(done)]() mutable {
-        if (primary_) return primary_->change_strategy(to, std::move(done));
-        done(failure(Code::refused, "this replica is not the primary: ask the other host"));
-      });
-    });
+    return wait_while(patience, [&](Done done) { post_change(to, std::move(done)); });
   }
 
   void post(Wish wish, Done done) override {
     mailbox_.post([this, wish, done = std::move(done)]() mutable { grant(wish, std::move(done)); });
+  }
+
+  void post_change(Strategy to, Done done) override {
+    mailbox_.post([this, to, done = std::move(done)]() mutable {
+      if (primary_) return primary_->change_strategy(to, std::move(done));
+      done(failure(Code::refused, "this replica is not the primary: ask the other host"));
+    });
   }
 
   int poll_fd() const override { return events_fd_.fd(); }

@@ -84,6 +84,7 @@ static void call_session(ft_session *session, int32_t wanted) {
   EXPECT(wanted, ft_session_fail_over(session, NULL, &error));
   EXPECT(wanted, ft_session_unprotect(session, NULL, &error));
   EXPECT(wanted, ft_session_reprotect(session, NULL, &error));
+  EXPECT(wanted, ft_session_change_strategy(session, "replay", NULL, &error));
   EXPECT(wanted, ft_session_verify(session, NULL, &error));
   EXPECT(wanted, ft_session_test_failover(session, NULL, &error));
   EXPECT(wanted, ft_session_stop(session, NULL, &error));
@@ -174,6 +175,9 @@ int main(void) {
   EXPECT(FT_E_STATE, ft_session_fail_over(session, NULL, &error));
   EXPECT(FT_E_STATE, ft_session_unprotect(session, NULL, &error));
   EXPECT(FT_E_STATE, ft_session_reprotect(session, NULL, &error));
+  EXPECT(FT_E_STATE, ft_session_change_strategy(session, "replay", NULL, &error));
+  EXPECT(FT_E_INVALID, ft_session_change_strategy(session, "prayer", NULL, &error));
+  EXPECT(FT_E_INVALID, ft_session_change_strategy(session, NULL, NULL, &error));
   EXPECT(FT_E_STATE, ft_session_verify(session, NULL, &error));
   EXPECT(FT_E_STATE, ft_session_test_failover(session, NULL, &error));
   EXPECT(FT_E_STATE, ft_session_stop(session, NULL, &error));

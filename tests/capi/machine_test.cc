@@ -160,6 +160,72 @@ TEST_CASE("a guest that is executed on both hosts is switched over, and protecte
   CHECK(statistics.follow_lag_ms < 60000);
 }
 
+// How the change ended: its status, and what was said of it.
+std::pair<std::int32_t, std::string> change(Host& of, Host& other, const char* strategy) {
+  of.ended = {1, ""};
+  REQUIRE(ft_session_change_strategy(of.session, strategy, of.completion(), nullptr) == FT_OK);
+  REQUIRE_MESSAGE(drive({&of, &other}, [&] { return of.ended.first <= 0; }), (of.log + other.log));
+  return of.ended;
+}
+
+TEST_CASE("the strategy changes while the guest runs protected, and its last one takes over") {
+  const Folder folder;
+  Host a(folder, "a", {{"guest", bank()}, {"strategy", "checkpoint"}});
+  Host b(folder, "b", {{"peer", "unix:" + folder.path + "/a"}});
+  protect_pair(folder, a, b);
+  CHECK_MESSAGE(change(b, a, "replay").first == FT_E_REFUSED, "a backup is not asked");
+  for (const std::string strategy : {"replay", "lockstep", "hybrid", "checkpoint", "replay"}) {
+    CAPTURE(strategy);
+    const auto [status, why] = change(a, b, strategy.c_str());
+    REQUIRE_MESSAGE(status == FT_OK, why);
+    CHECK(a.state().is_protected == 1);
+    CHECK(std::string(a.state().strategy) == strategy);
+    REQUIRE_MESSAGE(drive({&a, &b}, [&] { return strategy == b.state().strategy; }), b.log);
+    const auto said = a.audits;
+    REQUIRE_MESSAGE(drive({&a, &b}, [&] { return a.audits > said; }), a.log);
+  }
+  CHECK(a.state().generation == b.state().generation);
+  const auto said = a.audits;
+  a.die();
+  REQUIRE_MESSAGE(drive({&b}, [&] { return b.audits > said + 2; }), b.log);
+  CHECK_FALSE(a.wrong);
+  CHECK_FALSE(b.wrong);
+}
+
+double lag_ms(const Host& host) {
+  ft_statistics statistics{};
+  statistics.struct_size = sizeof statistics;
+  REQUIRE(ft_session_statistics(host.session, &statistics, nullptr) == FT_OK);
+  return statistics.follow_lag_ms;
+}
+
+TEST_CASE("a backup executes late on purpose, and what is left when it takes over") {
+  const Folder folder;
+  Host a(folder, "a", {{"guest", bank()}, {"strategy", "replay"}});
+  Host b(folder, "b", {{"peer", "unix:" + folder.path + "/a"}, {"follow_delay_us", "600000000"}});
+  protect_pair(folder, a, b);
+  REQUIRE_MESSAGE(drive({&a, &b}, [&] { return lag_ms(b) > 500; }), (a.log + b.log));
+  CHECK(a.state().is_protected == 1);
+  CHECK(b.audits == 0);  // Ten minutes are not over.
+  const auto said = a.audits;
+  a.die();
+  REQUIRE_MESSAGE(drive({&b}, [&] { return b.audits > said + 2; }), b.log);
+  CHECK(b.log.find("executing_rest") != std::string::npos);
+  CHECK_FALSE(b.wrong);
+}
+
+TEST_CASE("a delay that has room for no log is cut short, and said to be") {
+  const Folder folder;
+  Host a(folder, "a", {{"guest", bank()}, {"strategy", "replay"}});
+  Host b(folder, "b",
+         {{"peer", "unix:" + folder.path + "/a"},
+          {"follow_delay_us", "600000000"},
+          {"delay_bytes_max", "4096"}});
+  protect_pair(folder, a, b);
+  const auto told = [&] { return b.log.find("delay_shortened") != std::string::npos; };
+  REQUIRE_MESSAGE(drive({&a, &b}, [&] { return told() && b.audits > 0; }), (a.log + b.log));
+}
+
 // A program for the option `check`: says nothing against the copy, and leaves a file that it
 // looked.
 std::string looker(const Folder& folder) {
@@ -188,6 +254,20 @@ TEST_CASE("a backup has a disk of its own, and a program that looks at its copy"
   CHECK_FALSE(a.wrong);
 }
 
+TEST_CASE("a guest that can only be copied takes no other strategy, and no delay") {
+  const Folder folder;
+  Host a(folder, "a", {{"guest", "memory:mib=8"}});
+  REQUIRE(ft_session_protect(a.session, a.completion(), nullptr) == FT_OK);
+  REQUIRE(drive({&a}, [&] { return a.ended.first <= 0; }));
+  REQUIRE_MESSAGE(a.ended.first == FT_OK, a.ended.second);
+  const auto [status, why] = change(a, a, "lockstep");
+  CHECK_MESSAGE(status == FT_E_UNSUPPORTED, why);
+  Host b(folder, "b", {{"peer", "unix:" + folder.path + "/a"}, {"follow_delay_us", "1000000"}});
+  REQUIRE(ft_session_stand_by(b.session, nullptr, nullptr) == FT_OK);
+  const auto told = [&] { return b.log.find("without a delay") != std::string::npos; };
+  CHECK_MESSAGE(drive({&a, &b}, told), b.log);
+}
+
 TEST_CASE("what a strategy cannot have is refused with a remedy") {
   const Folder folder;
   ft_error error{};
@@ -200,6 +280,14 @@ TEST_CASE("what a strategy cannot have is refused with a remedy") {
   REQUIRE(ft_session_protect(memory.session, memory.completion(), nullptr) == FT_OK);
   REQUIRE(drive({&memory}, [&] { return memory.ended.first <= 0; }));
   CHECK_MESSAGE(memory.ended.first == FT_E_UNSUPPORTED, memory.ended.second);
+
+  Host both(folder, "f",
+            {{"peer", "unix:" + folder.path + "/b"},
+             {"follow_delay_us", "1000000"},
+             {"check", looker(folder)}});
+  REQUIRE(ft_session_stand_by(both.session, both.completion(), nullptr) == FT_OK);
+  REQUIRE(drive({&both}, [&] { return both.ended.first <= 0; }));
+  CHECK_MESSAGE(both.ended.first == FT_E_INVALID, both.ended.second);
 
   Host unlooked(folder, "d",
                 {{"peer", "unix:" + folder.path + "/a"}, {"check", folder.path + "/none"}});
