@@ -15,10 +15,11 @@ double ms_between(Time from, Time to) {
 }  // namespace
 
 double WriteSample::latency_ms() const { return ms_between(due, answered); }
+double WriteSample::round_trip_ms() const { return ms_between(sent, answered); }
 
-std::uint64_t WriteHistory::begin(Time due) {
+std::uint64_t WriteHistory::begin(Time due, Time sent) {
   const std::uint64_t number = samples_.size();
-  samples_.push_back({number, due, Time{}, false});
+  samples_.push_back({number, due, Time{}, false, sent});
   return number;
 }
 

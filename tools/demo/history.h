@@ -21,7 +21,9 @@ struct WriteSample {
   Time due;       // When it was meant to be sent: latency counts from here.
   Time answered;  // Zero: no answer (yet).
   bool acknowledged = false;
+  Time sent;  // When the client got round to it.
   double latency_ms() const;
+  double round_trip_ms() const;
 };
 
 // All writes of one connection, in the order of their numbers.
@@ -29,7 +31,7 @@ class WriteHistory {
  public:
   explicit WriteHistory(std::string token) : token_(std::move(token)) {}
 
-  std::uint64_t begin(Time due);  // The number of the new write.
+  std::uint64_t begin(Time due, Time sent);  // The number of the new write.
   void answer(std::uint64_t number, Time at, bool accepted);
 
   std::string key(std::uint64_t number) const;

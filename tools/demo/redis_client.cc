@@ -162,7 +162,7 @@ Nanos RedisClient::next_wait(Time at) const {
 
 void RedisClient::enqueue(Time at) {
   auto write = [&](Time due) {
-    const std::uint64_t number = history_.begin(due);
+    const std::uint64_t number = history_.begin(due, at);
     out_ += resp_command({"SET", history_.key(number), history_.value(number)});
     pending_.push_back({false, number});
   };

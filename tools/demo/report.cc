@@ -182,6 +182,10 @@ std::string figures_table(const RunResult& run) {
   }
   row("output held until the backup had its epoch", ms(f.held_p50), ms(f.held_p99));
   row("a write while protected, seen by the client", ms(f.latency_p50), ms(f.latency_p99));
+  row("round trip while protected, from the client's sending", ms(f.round_trip_p50),
+      ms(f.round_trip_p99));
+  row("longest gap at the failure, in round trips (p50)", fmt::format("{:.1f}", f.gap_round_trips),
+      "");
   row("time between checkpoints", ms(f.interval_ms), "");
   row("pages written between checkpoints", fmt::format("{:.0f}", f.pages_p50), "");
   row("checkpoints while protected", fmt::format("{}", f.epochs), "");

@@ -10,7 +10,8 @@
 namespace libft::demo {
 namespace {
 
-constexpr std::string_view kVictims[] = {"primary", "backup", "link", "path", "stall", "libft", "switchover"};
+constexpr std::string_view kVictims[] = {"primary", "backup", "link",      "path",
+                                         "stall",   "libft",  "switchover"};
 
 template <class Item, class Get>
 std::vector<double> values_of(const std::vector<Item>& items, Get get) {
@@ -94,6 +95,14 @@ std::vector<double> RunResult::protected_latencies() const {
   return found;
 }
 
+std::vector<double> RunResult::protected_round_trips() const {
+  std::vector<double> found;
+  for (const WriteSample& write : writes)
+    if (write.acknowledged && write.sent >= started && write.answered < protection_ended)
+      found.push_back(write.round_trip_ms());
+  return found;
+}
+
 RunFigures figures_of(const RunResult& run) {
   const std::vector<EpochSample> epochs = run.protected_epochs();
   const auto of = [&](double EpochSample::*field, double percent) {
@@ -119,6 +128,10 @@ RunFigures figures_of(const RunResult& run) {
   f.latency_p50 = percentile(latencies, 50);
   f.latency_p99 = percentile(latencies, 99);
   f.latency_max = percentile(latencies, 100);
+  const std::vector<double> round_trips = run.protected_round_trips();
+  f.round_trip_p50 = percentile(round_trips, 50);
+  f.round_trip_p99 = percentile(round_trips, 99);
+  if (f.round_trip_p50 > 0) f.gap_round_trips = run.failure_gap_ms / f.round_trip_p50;
   return f;
 }
 
@@ -128,16 +141,61 @@ std::string header_line() {
                      "takeover", "gap", "writes", "lost", "contradicted", "connection");
 }
 
-std::string run_line(const RunResult& run) {
+namespace {
+
+// What a client may see of a switch-over is bounded by its own measure of time.
+constexpr double kGapRoundTripsMax = 10;
+
+bool gap_is_short(const RunFigures& f) { return f.gap_round_trips < kGapRoundTripsMax; }
+
+std::string switch_over_line(const RunResult& run) {
   const RunFigures f = figures_of(run);
   return fmt::format(
+      "      the client's gap at the switch-over: {:.1f} ms (in as long before: {:.1f}); its round "
+      "trip p50 / p99: {:.2f} / {:.2f} ms; gap / p50: {:.1f}, {} {:.0f}\n",
+      run.failure_gap_ms, run.gap_before_ms, f.round_trip_p50, f.round_trip_p99, f.gap_round_trips,
+      gap_is_short(f) ? "below" : "NOT BELOW", kGapRoundTripsMax);
+}
+
+}  // namespace
+
+std::string run_line(const RunResult& run) {
+  const RunFigures f = figures_of(run);
+  const std::string line = fmt::format(
       "{:>4}  {:<8}{:>8}{:>10.1f}{:>10.1f}{:>10.1f}{:>9.1f}{:>10.1f}{:>9.1f}{:>8}{:>7}{:>14}  "
       "{}{}\n",
       run.number, to_string(run.victim), f.epochs, f.stopped_p50, f.latency_p50, run.detect_ms,
       run.arbitrate_ms, run.takeover_ms, run.client_gap_ms, run.writes_acknowledged,
       run.writes_lost, run.outputs_contradicted, run.connection_survived ? "survived" : "LOST",
       run.problems.empty() ? "" : "  (" + run.problems.front() + ")");
+  return run.victim == Victim::switchover ? line + switch_over_line(run) : line;
 }
+
+namespace {
+
+std::string switch_over_rows(const std::vector<RunResult>& runs) {
+  std::vector<RunFigures> all;
+  for (const RunResult& run : runs) all.push_back(figures_of(run));
+  const auto each = [&](double RunFigures::*field) {
+    return values_of(all, [field](const RunFigures& f) { return f.*field; });
+  };
+  const auto gaps = [&](double RunResult::*field) {
+    return fmt::format("{} / {}", ms(median_of(runs, [=](const auto& run) { return run.*field; })),
+                       ms(worst_of(runs, [=](const auto& run) { return run.*field; })));
+  };
+  const auto ratios = each(&RunFigures::gap_round_trips);
+  return row("the client's gap at the switch-over", gaps(&RunResult::failure_gap_ms)) +
+         row("  in as long a time before it", gaps(&RunResult::gap_before_ms)) +
+         row("its round trip, p50 / p99 (medians)",
+             fmt::format("{:.2f} / {:.2f}", median(each(&RunFigures::round_trip_p50)),
+                         median(each(&RunFigures::round_trip_p99)))) +
+         row("gap / round trip",
+             fmt::format("{} / {}, below {:.0f} in {} of {} runs", ms(median(ratios)),
+                         ms(percentile(ratios, 100)), kGapRoundTripsMax,
+                         std::ranges::count_if(all, gap_is_short), runs.size()));
+}
+
+}  // namespace
 
 std::string summary_text(const std::vector<RunResult>& runs) {
   if (runs.empty()) return "no run was completed\n";
@@ -181,6 +239,7 @@ std::string summary_text(const std::vector<RunResult>& runs) {
   both("take over (grant to running)", &RunResult::takeover_ms);
   both("all of it, from failure to running", &RunResult::outage_ms);
   both("longest gap the client saw", &RunResult::client_gap_ms);
+  if (runs.front().victim == Victim::switchover) out += switch_over_rows(runs);
   out += "\nWhat the world saw\n";
   const auto total = [&](std::uint64_t RunResult::*field) {
     return sum_of(runs, [&](const RunResult& run) { return run.*field; });
@@ -229,6 +288,11 @@ Json run_json(const RunResult& run) {
                {"load_ms", run.load_ms},
                {"detect_plus_takeover_ms", run.outage_ms},
                {"client_gap_ms", run.client_gap_ms},
+               {"failure_gap_ms", run.failure_gap_ms},
+               {"gap_before_ms", run.gap_before_ms},
+               {"client_round_trip_ms_p50", f.round_trip_p50},
+               {"client_round_trip_ms_p99", f.round_trip_p99},
+               {"gap_round_trips", f.gap_round_trips},
                {"writes_acknowledged", run.writes_acknowledged},
                {"writes_checked", run.writes_checked},
                {"writes_lost", run.writes_lost},
@@ -296,6 +360,14 @@ Json to_json(const std::vector<RunResult>& runs) {
   json["detect_plus_takeover_ms"] = med(&RunResult::outage_ms);
   json["client_gap_ms"] = med(&RunResult::client_gap_ms);
   json["client_gap_ms_max"] = worst(&RunResult::client_gap_ms);
+  json["failure_gap_ms"] = med(&RunResult::failure_gap_ms);
+  json["failure_gap_ms_max"] = worst(&RunResult::failure_gap_ms);
+  json["gap_before_ms"] = med(&RunResult::gap_before_ms);
+  json["client_round_trip_ms_p50"] = fig(&RunFigures::round_trip_p50);
+  json["client_round_trip_ms_p99"] = fig(&RunFigures::round_trip_p99);
+  json["gap_round_trips"] = fig(&RunFigures::gap_round_trips);
+  json["gap_round_trips_max"] =
+      worst_of(runs, [](const RunResult& run) { return figures_of(run).gap_round_trips; });
   json["writes_acknowledged"] = sum(&RunResult::writes_acknowledged);
   json["writes_lost"] = sum(&RunResult::writes_lost);
   json["outputs_seen"] = sum(&RunResult::outputs_seen);

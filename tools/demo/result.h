@@ -52,6 +52,8 @@ struct RunResult {
   double detect_ms = 0, arbitrate_ms = 0, takeover_ms = 0, load_ms = 0;
   double outage_ms = 0;  // From the failure to a guest that runs, or runs on, alone.
   double client_gap_ms = 0;
+  double failure_gap_ms = 0;          // Until it was over: another goes on, the loser is silent.
+  double gap_before_ms = 0;           // In as long a time before the failure.
   double guest_clock_lag_ms = 0;      // Over the whole run.
   double lag_while_protected_ms = 0;  // Up to the failure.
   std::uint64_t bytes_sent = 0;
@@ -67,6 +69,7 @@ struct RunResult {
   bool good() const;
   std::vector<EpochSample> protected_epochs() const;
   std::vector<double> protected_latencies() const;
+  std::vector<double> protected_round_trips() const;
 };
 
 struct RunFigures {  // Derived once from a RunResult.
@@ -76,6 +79,8 @@ struct RunFigures {  // Derived once from a RunResult.
   double phase_p50[4]{}, phase_p99[4]{};  // pause, capture, seal, resume
   double replicate_p50 = 0, acknowledge_p50 = 0, held_p50 = 0, held_p99 = 0;
   double latency_p50 = 0, latency_p99 = 0, latency_max = 0;
+  double round_trip_p50 = 0, round_trip_p99 = 0;
+  double gap_round_trips = 0;  // The failure's gap, in round trips (p50); 0: there was none.
 };
 RunFigures figures_of(const RunResult& run);
 

@@ -126,6 +126,7 @@ class Run {
                                  [&] { return answered_after_takeover(); }));
     parts_.say(fmt::format("host {} goes on", result_.survivor));
     FT_TRY(silence_loser());
+    over_at_ = now();
     FT_TRY(parts_.interrupt.sleep(kAfterwards));
     if (reprotect_) FT_TRY(protect_again());
     return {};
@@ -334,8 +335,19 @@ class Run {
     result_.writes_acknowledged = stage_.client->acknowledged();
     result_.client_gap_ms = longest_gap_ms(result_.writes, result_.killed,
                                            std::min(load_ended, result_.killed + seconds{30}));
+    const Time over = over_at_.value_or(load_ended);
+    result_.failure_gap_ms = longest_gap_ms(result_.writes, result_.killed, over);
+    result_.gap_before_ms = longest_gap_ms(answered_before(result_.killed),
+                                           result_.killed - (over - result_.killed), over);
     result_.ended = now();
     return first;
+  }
+
+  std::vector<WriteSample> answered_before(Time at) const {
+    std::vector<WriteSample> found;
+    for (const WriteSample& write : result_.writes)
+      if (write.answered < at) found.push_back(write);
+    return found;
   }
 
   void collect() {
@@ -370,7 +382,7 @@ class Run {
   std::unique_ptr<Ftctl> again_;
   Ftctl* survivor_ = nullptr;
   ClockPair clock_before_;
-  std::optional<Time> went_on_at_;
+  std::optional<Time> went_on_at_, over_at_;
   RunResult result_;
 };
 

@@ -29,12 +29,13 @@ TEST_CASE("percentiles are measured values") {
 
 TEST_CASE("a write that is gone, or older, is lost; one of another run is no answer") {
   WriteHistory history("run1");
-  const std::uint64_t first = history.begin(at_ms(0));
-  const std::uint64_t second = history.begin(at_ms(5));
+  const std::uint64_t first = history.begin(at_ms(0), at_ms(1));
+  const std::uint64_t second = history.begin(at_ms(5), at_ms(5));
   history.answer(first, at_ms(9), true);
   history.answer(second, at_ms(9), false);
   CHECK(history.acknowledged() == 1);
   CHECK(history.samples()[first].latency_ms() == 9);
+  CHECK(history.samples()[first].round_trip_ms() == 8);
   CHECK(history.holds(first, history.value(first)));
   CHECK_FALSE(history.holds(first, std::nullopt));
   CHECK_FALSE(history.holds(first, history.value(second)));

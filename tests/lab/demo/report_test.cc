@@ -27,7 +27,7 @@ RunResult made_up(int number) {
   run.ended = at_ms(110'000);
   for (int ms = 100'000; ms < 106'000; ms += 5) {
     const int gap = ms > 103'990 && ms < 104'250 ? 104'250 - ms : 0;
-    run.writes.push_back({run.writes.size(), at_ms(ms), at_ms(ms + 12 + gap), true});
+    run.writes.push_back({run.writes.size(), at_ms(ms), at_ms(ms + 12 + gap), true, at_ms(ms + 2)});
     ++run.writes_acknowledged;
   }
   for (int ms = 100'000; ms < 104'000; ms += 25) {
@@ -41,7 +41,7 @@ RunResult made_up(int number) {
   run.marks = {{run.started, "protected"}, {run.killed, "primary <fails>"}};
   run.detect_ms = 150 + number, run.arbitrate_ms = 2, run.takeover_ms = 10 * number;
   run.outage_ms = 180 + number;
-  run.client_gap_ms = 262;
+  run.client_gap_ms = run.failure_gap_ms = 262;
   run.connection_survived = true;
   run.outputs_seen = 500;
   return run;
@@ -134,7 +134,20 @@ TEST_CASE("JSON has the keys that were promised, with medians, sums and the wors
   CHECK(json["good"] == false);
   CHECK(json["client_latency_ms_p50"] == 12);
   CHECK(json["pause_ms_p99"] == 4);
+  CHECK(json["client_round_trip_ms_p50"] == 10);
+  CHECK(json["gap_round_trips_max"] == 26.2);
   CHECK(to_json(std::vector<RunResult>{made_up(1)})["good"] == true);
+}
+
+TEST_CASE("a switch-over is held against the client's own round trip") {
+  RunResult slow = made_up(1), quick = made_up(2);
+  slow.victim = quick.victim = Victim::switchover;
+  quick.failure_gap_ms = 99;  // Of a client whose round trip takes 10 ms.
+  CHECK(run_line(slow).find("gap / p50: 26.2, NOT BELOW 10\n") != std::string::npos);
+  CHECK(run_line(quick).find("gap / p50: 9.9, below 10\n") != std::string::npos);
+  CHECK(summary_text({slow, quick}).find("9.9 / 26.2, below 10 in 1 of 2 runs") !=
+        std::string::npos);
+  CHECK(run_line(made_up(1)).find("gap / p50") == std::string::npos);
 }
 
 TEST_CASE("epoch logs: a torn last line and other lines are left out") {
@@ -150,7 +163,7 @@ TEST_CASE("epoch logs: a torn last line and other lines are left out") {
 
 TEST_CASE("every victim has a name that is understood") {
   for (const Victim victim : {Victim::primary, Victim::backup, Victim::link, Victim::path,
-                              Victim::stall, Victim::libft}) {
+                              Victim::stall, Victim::libft, Victim::switchover}) {
     CHECK(victim_from(to_string(victim)) == victim);
   }
   CHECK_FALSE(victim_from("guest"));
