@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -306,6 +307,8 @@ Status run(const Arguments& arguments, Json& report) {
 }  // namespace
 
 int bench_command(const Arguments& arguments) {
+  // Each line when it is known, into a pipe or a file too: a row may take minutes.
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
   Json report;
   const auto measure = !arguments.machine ? run
                        : arguments.record ? bench_record

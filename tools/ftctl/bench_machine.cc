@@ -197,6 +197,8 @@ void print_row(const Json& row) {
 // Turn by turn, so that all engines see the same machine, whatever else it does.
 Status run_all(std::vector<Engine>& all, int repeats, std::uint64_t& instructions) {
   std::string digest;
+  fmt::print("The same guest by {} engines, turn by turn, each {} time{}.\n\n", all.size(), repeats,
+             repeats == 1 ? "" : "s");
   for (int i = 0; i < repeats; ++i) {
     for (Engine& engine : all) {
       FT_ASSIGN(const Stopwatch watch, engine.run());
@@ -205,6 +207,7 @@ Status run_all(std::vector<Engine>& all, int repeats, std::uint64_t& instruction
         return Status(Code::internal, engine.name + ": its guest came to another digest");
       if (watch.instructions() > 0) instructions = watch.instructions();
       engine.seconds.push_back(watch.seconds());
+      fmt::print("  {} of {}, {}: {:.1f} s\n", i + 1, repeats, engine.name, watch.seconds());
     }
   }
   return {};
@@ -222,7 +225,7 @@ Status bench_machine(const Arguments& arguments, Json& report) {
   std::uint64_t instructions = 0;
   FT_TRY(run_all(all, repeats, instructions));
   report = {{"instructions", instructions}, {"repeats", repeats}, {"rows", Json::array()}};
-  fmt::print("{} instructions of a compute-bound guest under Sv39, one hart; medians of {}\n\n",
+  fmt::print("\n{} instructions of a compute-bound guest under Sv39, one hart; medians of {}\n\n",
              instructions, repeats);
   fmt::print("{:<44} {:>8} {:>9} {:>11}\n", "engine", "MIPS", "seconds", "slower");
   const double plain = median(all.front().seconds);

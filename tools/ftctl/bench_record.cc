@@ -187,6 +187,8 @@ Result<Json> measure(const Load& load, int repeats) {
   for (int i = 0; i < repeats; ++i) {
     FT_ASSIGN(const Sample without, load.run(false));
     FT_ASSIGN(const Sample with, load.run(true));
+    fmt::print("  {} of {}, {}: {:.2f} s, recorded {:.2f} s\n", i + 1, repeats, load.name,
+               without.seconds, with.seconds);
     plain.push_back(without.seconds);
     recorded.push_back(with.seconds);
     log_bytes = with.log_bytes;
@@ -206,16 +208,22 @@ Status bench_record(const Arguments& arguments, Json& report) {
   constexpr int kRepeats = 5;
   const int repeats = arguments.epochs > 0 ? arguments.epochs : kRepeats;
   report = {{"repeats", repeats}, {"rows", Json::array()}};
-  fmt::print("{:<16} {:>10} {:>12} {:>10} {:>12}  {}\n", "guest", "seconds", "recorded s",
-             "overhead", "log bytes", "in target");
+  fmt::print(
+      "A guest that computes and one that answers, each {} time{} without recording and "
+      "with it.\n\n",
+      repeats, repeats == 1 ? "" : "s");
   for (const Load& load : kLoads) {
     FT_ASSIGN(const Json row, measure(load, repeats));
     report["rows"].push_back(row);
-    fmt::print("{:<16} {:>10.3f} {:>12.3f} {:>+8.1f} % {:>12}  {}\n", load.name,
-               row["seconds_p50"].get<double>(), row["recorded_seconds_p50"].get<double>(),
-               row["overhead_percent"].get<double>(), row["log_bytes"].get<std::size_t>(),
-               row["within_target"].get<bool>() ? "yes" : "NO");
   }
+  fmt::print("\n{:<16} {:>10} {:>12} {:>10} {:>12}  {}\n", "guest", "seconds", "recorded s",
+             "overhead", "log bytes", "in target");
+  for (const Json& row : report["rows"])
+    fmt::print("{:<16} {:>10.3f} {:>12.3f} {:>+8.1f} % {:>12}  {}\n",
+               row["load"].get<std::string>(), row["seconds_p50"].get<double>(),
+               row["recorded_seconds_p50"].get<double>(), row["overhead_percent"].get<double>(),
+               row["log_bytes"].get<std::size_t>(),
+               row["within_target"].get<bool>() ? "yes" : "NO");
   fmt::print(
       "\nRecorded: inputs with their positions, cut and coded every {} ms, a hash of the state "
       "with "

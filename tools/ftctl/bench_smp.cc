@@ -117,13 +117,21 @@ void add_bytes(Samples& samples, const Run& run) {
                                        static_cast<double>(phase.instructions));
 }
 
+void say_done(unsigned harts, const std::string& what, Clock::time_point begin) {
+  fmt::print("  {} hart{}{}: {:.1f} s\n", harts, harts == 1 ? "" : "s", what,
+             std::chrono::duration<double>(Clock::now() - begin).count());
+}
+
 // One after the other, so that all see the same host. What harts did, in turns or at once, is done
 // again to the same state.
 Status measure_once(unsigned harts, Samples& samples) {
+  const auto begin = Clock::now();
   FT_ASSIGN(const auto one, Run::make(Smp::turns, 1));
   FT_TRY(one->live());
   add(samples, *one, "one");
+  say_done(1, "", begin);
   for (const Smp smp : {Smp::turns, Smp::threads}) {
+    const auto both_begin = Clock::now();
     const std::string name = smp == Smp::turns ? "turns" : "threads";
     FT_ASSIGN(const auto live, Run::make(smp, harts));
     FT_ASSIGN(const auto again, Run::make(smp, harts));
@@ -132,8 +140,18 @@ Status measure_once(unsigned harts, Samples& samples) {
     add(samples, *live, name);
     add(samples, *again, name + "-again");
     if (smp == Smp::threads) add_bytes(samples, *live);
+    say_done(harts, smp == Smp::turns ? " in turns, and again" : " at once, and again", both_begin);
   }
   return {};
+}
+
+void print_head(int repeats) {
+  fmt::print(
+      "\nmillion instructions a second of all harts together, how much slower than one hart, and "
+      "done\nagain; medians of {}\n{:<20} {:>8} {:>24} {:>24} {:>10}\n"
+      "{:<6} {:<13} {:>8} {:>8} {:>6} {:>8} {:>8} {:>6} {:>8} {:>10}\n",
+      repeats, "", "one hart", "in turns", "at once", "at once", "harts", "memory", "Mi/s", "Mi/s",
+      "slower", "again", "Mi/s", "slower", "again", "log B/1000");
 }
 
 void print_row(unsigned harts, const char* memory, const Samples& samples, Json& rows) {
@@ -166,20 +184,20 @@ Status bench_smp(const Arguments& arguments, Json& report) {
   const unsigned cores = std::thread::hardware_concurrency();
   report = {{"repeats", repeats}, {"cores", cores}, {"rows", Json::array()}};
   fmt::print(
-      "one hart, harts in turns, and harts at once on {} cores: million instructions a second of "
-      "all\nharts together, how much slower than one hart, and done again; medians of {}\n\n"
-      "{:<20} {:>8} {:>24} {:>24} {:>10}\n{:<6} {:<13} {:>8} {:>8} {:>6} {:>8} {:>8} {:>6} {:>8} "
-      "{:>10}\n",
-      cores, repeats, "", "one hart", "in turns", "at once", "at once", "harts", "memory", "Mi/s",
-      "Mi/s", "slower", "again", "Mi/s", "slower", "again", "log B/1000");
+      "A guest whose harts share memory in three ways, with 2 and with 4 harts, each {} time{}: by "
+      "one\nhart, by harts in turns and again from their log, by harts at once on {} cores and "
+      "again. What was\ndone is said as it is done.\n\n",
+      repeats, repeats == 1 ? "" : "s", cores);
   for (const unsigned harts : {2u, 4u}) {
     Samples samples;
     for (int i = 0; i < repeats; ++i) FT_TRY(measure_once(harts, samples));
+    print_head(repeats);
     for (const char* memory : {"disjoint", "read-shared", "write-shared"})
       print_row(harts, memory, samples, report["rows"]);
+    fmt::print("\n");
   }
   fmt::print(
-      "\nIn turns there is nothing to log. 0 divergences: each of the {} executions was done "
+      "In turns there is nothing to log. 0 divergences: each of the {} executions was done "
       "again, "
       "to the\nsame state. Slower by less than 1 is faster: 0.5 is what two cores can do for two "
       "harts.\n",
