@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The start guard: whether a guest may be started on this host by whoever starts guests when a host
-// comes up. A host that died with a protected guest must not start its stale copy beside the one
-// that took over. Pure; any thread.
+// What the start guard (core/start_guard.h) says, in ftctl's words. Pure; any thread.
 #pragma once
 
 #include <string>
