@@ -270,6 +270,14 @@ std::int32_t ft_session_set_events(ft_session* session, const ft_event_sink* eve
 
 // --- wishes -------------------------------------------------------------------------------------
 
+std::int32_t ft_session_may_start(ft_session* session, const ft_completion* done, ft_error* error) {
+  return with_port(session, done, "may_start", error,
+                   [&](Protection& protection, auto& given) -> Outcome {
+                     FT_CHECK(check_completion(given, done));
+                     return protection.may_start(given);
+                   });
+}
+
 std::int32_t ft_session_protect(ft_session* session, const ft_completion* done, ft_error* error) {
   return start(session, Role::primary, "protect", done, error);
 }

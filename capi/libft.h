@@ -155,6 +155,8 @@ typedef struct ft_settings {
   uint32_t reserved2;
   uint64_t follow_delay_us;
   uint64_t delay_bytes_max; /* 0: the default. */
+  uint32_t anew;
+  uint32_t reserved3;
 } ft_settings;
 
 enum ft_option_type { FT_OPTION_TEXT = 0, FT_OPTION_FLAG = 1, FT_OPTION_NUMBER = 2 };
@@ -483,7 +485,8 @@ typedef struct ft_completion {
   uint32_t flags; /* 0 */
   void *user;
   void (*free)(void *user);
-  /* `text`: what verify and test_failover found, what change_strategy did; else empty. */
+  /* `text`: what verify and test_failover found, what change_strategy did, what may_start read;
+   * else empty. */
   void (*done)(void *user, int32_t status, const char *text, const ft_error *error);
 } ft_completion;
 
@@ -527,9 +530,17 @@ FT_API int32_t ft_session_set_events(ft_session *session, const ft_event_sink *e
 /* Wishes. They return when the wish is accepted or refused; `done`, which may be null, tells how it
  * ended, and so do events. */
 
+/* Before protect and stand_by, and as often as you like: asks the arbiter whether this guest may be
+ * started on this host, or another one runs it; for whatever starts guests when a host comes up.
+ * Done: FT_OK, it may; FT_E_FENCED, another host owns it; FT_E_REFUSED, its life here is over and a
+ * backup holds its state; FT_E_NOT_FOUND, there is no record: it was never protected, or the
+ * arbiter has lost it; FT_E_TIMEOUT, the arbiter does not say. `text`: the record, where there is
+ * one. Meanwhile the session takes nothing else. */
+FT_API int32_t ft_session_may_start(ft_session *session, const ft_completion *done,
+                                    ft_error *error);
 /* Protects a running guest: creates the arbiter's record. Done: the session is the primary, alone
  * until a backup is offered. When it fails the guest runs on as before; FT_E_FENCED, which only one
- * with `earlier` gets: another replica owns the guest, and what is left of it here must not run on.
+ * with `earlier` or `anew` gets: another replica owns the guest, and what is left of it here must not run on.
  * What is missing is refused at once, all of it. */
 FT_API int32_t ft_session_protect(ft_session *session, const ft_completion *done, ft_error *error);
 /* Becomes a backup. Done: it dials. */

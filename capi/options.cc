@@ -60,6 +60,10 @@ constexpr OptionRow kRows[] = {
     FT_FLAG(insecure, "0", "permit a peer on another host without a key: anybody may be it"),
     FT_FLAG(adaptive, "1", "0: a checkpoint every `interval_us`, whatever the guest does"),
     FT_FLAG(automatic_failover, "1", "0: only ft_session_switch_over and ft_session_fail_over"),
+    FT_FLAG(
+        anew, "0",
+        "protect: the life of the guest that the arbiter's record names is over for good: it is "
+        "given up, wherever it is"),
     FT_FLAG(resume, "0", "qemu: a guest that stands still when libft comes is to run"),
     FT_FLAG(redeliver_input, "1", "after a fail-over, deliver what came in since that epoch"),
     FT_FLAG(locate_difference, "1",

@@ -65,6 +65,7 @@ Outcome Protection::make(const Options& options, std::unique_ptr<Protection>& in
 
 Outcome Protection::start(Role role, Given<ft_completion>& done) {
   const std::unique_lock lock(mutex_);
+  if (phase_ == Phase::asking) return not_now("wait until may_start is done");
   if (phase_ != Phase::fresh) return not_now("start a session once; make a new one to start again");
   FT_CHECK(open_parts(role));
   phase_ = Phase::starting;
@@ -112,6 +113,8 @@ Status Protection::begin(Role role, SessionParts parts) {
     FT_ASSIGN(options.earlier, incarnation_from_string(earlier));
     options.take_over_record = true;
   }
+  if (role == Role::primary && options_.settings().anew != 0)
+    FT_TRY(end_earlier_life(arbiter_spec_.empty() ? parts.arbiter.get() : nullptr, options));
   if (parts.arbiter && !parts.arbiter->automatic()) options.automatic_failover = false;
   auto made = role == Role::primary
                   ? Session::protect(std::move(parts), std::move(replica_), options)
@@ -416,7 +419,8 @@ SessionStatus Protection::status(std::int32_t& role) const {
   status.guest = guest_.name();
   status.is_protected = false;
   switch (phase_) {
-    case Phase::fresh: role = FT_ROLE_NONE; break;
+    case Phase::fresh:
+    case Phase::asking: role = FT_ROLE_NONE; break;
     case Phase::starting:
     case Phase::running: role = FT_ROLE_STARTING; break;
     case Phase::stopping: role = FT_ROLE_STOPPED; break;

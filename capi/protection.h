@@ -34,8 +34,10 @@ struct Kept {
 class Protection {
  public:
   // fresh --> starting --> running --> stopping --> over
-  //              \-> over (failed)
-  enum class Phase { fresh, starting, running, stopping, over };
+  //   ^ |        \-> over (failed)
+  //   | v
+  //  asking
+  enum class Phase { fresh, asking, starting, running, stopping, over };
 
   static Outcome make(const Options& options, std::unique_ptr<Protection>& into);
   ~Protection();
@@ -55,6 +57,7 @@ class Protection {
   Outcome set_events(Given<ft_event_sink>& events);
 
   // --- wishes ---
+  Outcome may_start(Given<ft_completion>& done);
   Outcome start(Role role, Given<ft_completion>& done);
   Outcome wish(Session::Wish wish, const char* phase, Given<ft_completion>& done);
   Outcome change_strategy(Strategy to, Given<ft_completion>& done);
@@ -90,6 +93,9 @@ class Protection {
   Protection(const Options& options, std::shared_ptr<Desk> desk, os::ScopedFd poll);
 
   Outcome fresh() const;
+  std::string host() const;
+  ReadAnswer read_record(Arbiter* port) const;
+  Status end_earlier_life(Arbiter* port, SessionOptions& options) const;
   Outcome missing(Role role) const;
   Outcome open_parts(Role role);
   Outcome wire_backup(SessionParts& parts);

@@ -19,12 +19,6 @@ namespace libft::capi {
 namespace {
 
 constexpr Nanos kIoTimeout = std::chrono::seconds{10};
-std::string host_name(const ft_settings& settings) {
-  if (settings.host[0] != 0) return settings.host;
-  char name[HOST_NAME_MAX + 1] = {};
-  ::gethostname(name, sizeof name - 1);
-  return name;
-}
 
 Result<transport::Options> transport_options(const ft_settings& settings) {
   transport::Options options;
@@ -99,9 +93,18 @@ std::shared_ptr<Kept<Port>> keep(Given<Port>& given, const std::shared_ptr<Desk>
 
 // --- what the host gives ------------------------------------------------------------------------
 
+std::string Protection::host() const {
+  if (const char* const given = options_.settings().host; given[0] != 0) return given;
+  char name[HOST_NAME_MAX + 1] = {};
+  ::gethostname(name, sizeof name - 1);
+  return name;
+}
+
 // With the lock held.
 Outcome Protection::fresh() const {
   if (phase_ == Phase::fresh) return {};
+  if (phase_ == Phase::asking)
+    return {FT_E_STATE, "the arbiter is being asked", "wait until may_start is done"};
   return {FT_E_STATE, "the session was started: its parts cannot be changed any more",
           "set parts before protect and stand_by"};
 }
@@ -314,7 +317,7 @@ Outcome Protection::open_heartbeats(Role role) {
 // --- wiring -------------------------------------------------------------------------------------
 
 Outcome Protection::wire_heartbeats(SessionParts& parts) {
-  parts.host = host_name(options_.settings());
+  parts.host = host();
   if (detector_) {
     parts.heartbeat_port = detector_->port.port;
     parts.expect_heartbeats = [kept = detector_](std::uint64_t token) {

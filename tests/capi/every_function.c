@@ -78,6 +78,7 @@ static void call_session(ft_session *session, int32_t wanted) {
   EXPECT(wanted, ft_session_set_fence(session, NULL, &error));
   EXPECT(wanted, ft_session_set_log(session, NULL, &error));
   EXPECT(wanted, ft_session_set_events(session, NULL, &error));
+  EXPECT(wanted, ft_session_may_start(session, NULL, &error));
   EXPECT(wanted, ft_session_protect(session, NULL, &error));
   EXPECT(wanted, ft_session_stand_by(session, NULL, &error));
   EXPECT(wanted, ft_session_switch_over(session, NULL, &error));
@@ -169,6 +170,7 @@ int main(void) {
   EXPECT(FT_E_INVALID, ft_session_set_heartbeat_fds(session, no_fds, 0, &error));
   EXPECT(FT_E_INVALID, ft_session_set_heartbeat_fds(session, no_fds, 1, &error));
   EXPECT(FT_E_INVALID, ft_session_set_heartbeat_fds(session, no_fds, 3, &error));
+  EXPECT(FT_E_INVALID, ft_session_may_start(session, NULL, &error)); /* There is no arbiter. */
   EXPECT(FT_E_INVALID, ft_session_protect(session, NULL, &error));
   EXPECT(FT_E_INVALID, ft_session_stand_by(session, NULL, &error));
   EXPECT(FT_E_STATE, ft_session_switch_over(session, NULL, &error));
