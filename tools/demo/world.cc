@@ -301,6 +301,19 @@ Status World::restart_ftd(Side side) {
   return start_ftd(side);
 }
 
+Status World::upgrade(Side side) {
+  FT_ASSIGN(const os::ScopedFd out, log_file(fmt::format("{}-ftctl.log", letter(side))));
+  os::ChildOptions ftctl;
+  ftctl.argv = {options_.ftctl, "upgrade", kGuestName, "--state-dir", state_folder(side)};
+  ftctl.stdout_fd = ftctl.stderr_fd = out.get();
+  FT_ASSIGN(os::Child child, hosts_->host(side).start(ftctl));
+  FT_ASSIGN(const os::ChildEnd end, child.wait(std::chrono::seconds{120}));
+  if (end.clean()) return {};
+  return Status(Code::refused,
+                fmt::format("ftctl upgrade on {}: {}; see {}/{}-ftctl.log", letter(side),
+                            os::to_string(end), folder_, letter(side)));
+}
+
 Result<Time> World::kill_host(Side side) {
   // Cables first: a kernel that still reached the other side would say goodbye for the dead.
   const Time instant = os::RealClock().now();

@@ -54,6 +54,8 @@ class World {
 
   // As `systemctl restart ftd`: the processes that serve guests are left alone.
   Status restart_ftd(Side side);
+  // As `ftctl upgrade` on that host. Done when its new ftctl backs the guest.
+  Status upgrade(Side side);
   bool through_ftd() const { return options_.through == "ftd"; }
 
   std::string console_log() const { return folder_ + "/console.log"; }
