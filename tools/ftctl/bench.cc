@@ -62,11 +62,11 @@ class Pair {
         guest_(guest::make_memory_guest(pages, 1)),
         standby_(guest::make_memory_standby(pages)),
         arena_(arena),
-        through_(through_capi(*guest_)),
         encoder_(id_, guest_->info(), pool, {}),
         assembler_(id_, standby_->info(), arena) {}
 
-  Status open(std::uint64_t dirty_max, bool through);
+  // `through`: what arguments say; empty: nothing crosses the C ABI.
+  Status open(std::uint64_t dirty_max, const std::string& through);
   Status synchronise();
   Status measure(std::uint64_t dirty, int epochs, Row& row);
   // Every second epoch through the C ABI, so that both see the same machine.
@@ -92,12 +92,13 @@ class Pair {
   std::uint64_t epoch_ = 0;
 };
 
-Status Pair::open(std::uint64_t dirty_max, bool through) {
+Status Pair::open(std::uint64_t dirty_max, const std::string& through) {
   FT_ASSIGN(gate_, output::MemoryGate::create({}, [](std::span<const std::byte>) {}));
   const std::size_t bytes = (dirty_max + 64) * kPageBytes;
   FT_ASSIGN(direct_,
             checkpoint::Checkpointer::make(*guest_, *gate_, arena_, clock_, kSlots, bytes));
-  if (through) {
+  if (!through.empty()) {
+    through_ = through_capi(*guest_, through == "capi-loop");
     OutputGate& gate = through_->gate(*gate_);
     FT_ASSIGN(crossing_, checkpoint::Checkpointer::make(through_->guest(), gate, arena_, clock_,
                                                         kSlots, bytes));
@@ -266,7 +267,7 @@ Status run(const Arguments& arguments, Json& report) {
   std::uint64_t most = 0;
   for (const auto& row : kRows) most = std::max(most, std::min(row.dirty, pages / 2));
   Pair pair(pages, arena, pool);
-  FT_TRY(pair.open(most, arguments.through == "capi"));
+  FT_TRY(pair.open(most, arguments.through));
   FT_TRY(pair.synchronise());
   report = {
       {"memory_mib", arguments.memory_mib}, {"workers", pool.workers()}, {"rows", Json::array()}};
@@ -278,7 +279,7 @@ Status run(const Arguments& arguments, Json& report) {
     Row row;
     const std::uint64_t dirty = std::min(wanted.dirty, pages / 2);
     const int epochs = arguments.epochs > 0 ? arguments.epochs : wanted.epochs;
-    if (arguments.through != "capi") {
+    if (arguments.through.empty()) {
       FT_TRY(pair.measure(dirty, epochs, row));
       report["rows"].push_back(figures(row));
       print_row(report["rows"].back());
@@ -289,7 +290,7 @@ Status run(const Arguments& arguments, Json& report) {
     report["rows"].push_back(figures(row));
     print_row(report["rows"].back());
     Json crossed = figures(through);
-    crossed["through"] = "capi";
+    crossed["through"] = arguments.through;
     crossed["overhead_percent"] = overhead_percent(row, through);
     report["rows"].push_back(crossed);
     print_row(crossed);

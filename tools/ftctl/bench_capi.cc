@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "bench_capi.h"
 
+#include <poll.h>
+
+#include <thread>
+
 #include "outcome.h"
 #include "ports.h"
 
@@ -74,9 +78,15 @@ ft_gate_port gate_port(const GateLimits& limits) {
 
 class Through final : public ThroughCapi {
  public:
-  explicit Through(Guest& guest) : desk_(*Desk::create()) {
+  Through(Guest& guest, bool in_a_loop)
+      : desk_(*Desk::create()), flags_(in_a_loop ? 0 : FT_PORT_ANY_THREAD) {
     inner_.guest = &guest;
     guest_ = capi::make_guest(guest.info(), guest_port(), life());
+    if (in_a_loop) host_ = std::jthread([this](const std::stop_token& stop) { serve(stop); });
+  }
+  ~Through() override {
+    host_.request_stop();
+    desk_->post([] {});
   }
   Guest& guest() override { return *guest_; }
   OutputGate& gate(OutputGate& of) override {
@@ -87,17 +97,28 @@ class Through final : public ThroughCapi {
 
  private:
   std::shared_ptr<Life> life() {
-    return std::make_shared<Life>(desk_, FT_PORT_ANY_THREAD, &inner_, nullptr, nullptr);
+    return std::make_shared<Life>(desk_, flags_, &inner_, nullptr, nullptr);
+  }
+  void serve(const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      pollfd wait{desk_->fd(), POLLIN, 0};
+      ::poll(&wait, 1, -1);
+      desk_->serve();
+    }
   }
 
   std::shared_ptr<Desk> desk_;
+  const std::uint32_t flags_;
   Inner inner_;
   std::unique_ptr<Guest> guest_;
   std::unique_ptr<OutputGate> gate_;
+  std::jthread host_;
 };
 
 }  // namespace
 
-std::unique_ptr<ThroughCapi> through_capi(Guest& guest) { return std::make_unique<Through>(guest); }
+std::unique_ptr<ThroughCapi> through_capi(Guest& guest, bool in_a_loop) {
+  return std::make_unique<Through>(guest, in_a_loop);
+}
 
 }  // namespace libft::ftctl

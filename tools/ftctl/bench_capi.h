@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// A guest and a gate of C++ as if they were ports in C: what `ftctl bench --through capi` measures.
-// The functions are called on the session's thread (FT_PORT_ANY_THREAD). One thread.
+// A guest and a gate of C++ as if they were ports in C: what `ftctl bench --through capi` measures,
+// whose functions are called on the session's thread (FT_PORT_ANY_THREAD), and `--through
+// capi-loop`, where they wait for another thread that polls and processes, as a host does by
+// default. One thread.
 #pragma once
 
 #include <memory>
@@ -17,6 +19,6 @@ class ThroughCapi {
   virtual OutputGate& gate(OutputGate& inner) = 0;  // Borrowed, as the guest is.
 };
 
-std::unique_ptr<ThroughCapi> through_capi(Guest& guest);
+std::unique_ptr<ThroughCapi> through_capi(Guest& guest, bool in_a_loop);
 
 }  // namespace libft::ftctl

@@ -122,8 +122,11 @@ void add_own_options(CLI::App& app, const std::string& command, Arguments& a) {
   }
   if (command == "bench") {
     app.add_option("--json", a.json_file, "Write the figures to this file");
-    app.add_option("--through", a.through, "capi: measures what crossing the C ABI costs")
-        ->check(CLI::IsMember({"capi"}));
+    app.add_option(
+           "--through", a.through,
+           "capi: measures what crossing the C ABI costs; capi-loop: the same for ports that "
+           "are called in another thread's loop")
+        ->check(CLI::IsMember({"capi", "capi-loop"}));
     app.add_option("--epochs,--repeats", a.epochs, "Checkpoints a row; with --machine, runs")
         ->check(CLI::Range(1, 1000000));
     app.add_flag("--machine", a.machine, "Measure the deterministic machine instead, beside QEMU");

@@ -24,7 +24,7 @@ struct Arguments {
   std::string json_file;           // bench --json FILE
   std::string plan;                // doctor --plan GUEST
   int memory_mib = 1024;
-  std::string through;             // bench: "capi": every second epoch through the C ABI.
+  std::string through;             // bench: "capi", "capi-loop": every second epoch so.
   int epochs = 0;                  // bench: 0: as many as make sense.
   bool machine = false;            // bench: the deterministic machine instead,
   bool record = false;             // what recording it costs,
