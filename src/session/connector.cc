@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
+#include "os/real_clock.h"
 #include "os/thread.h"
 #include "transport/close_after.h"
 
@@ -13,12 +15,19 @@ namespace {
 
 constexpr std::size_t kBytesUnderWay = 64u << 20;  // Received and not yet handled.
 constexpr Nanos kBetweenDials = Millis{200};
+// A primary that takes a backup and gives it up before it has an image (its guest is suspended by
+// others, or has changed) does so for as long as that lasts: it is asked less and less often.
+constexpr Nanos kBetweenDialsMax = std::chrono::seconds{5};
 constexpr Nanos kWelcomePatience = std::chrono::seconds{15};
 
 }  // namespace
 
 Connector::Connector(const GuestId& guest, Dial dial, Sinks sinks)
-    : guest_(guest), dial_(std::move(dial)), sinks_(std::move(sinks)), credit_(kBytesUnderWay) {
+    : guest_(guest),
+      dial_(std::move(dial)),
+      sinks_(std::move(sinks)),
+      credit_(kBytesUnderWay),
+      pause_(kBetweenDials) {
   thread_ = os::start_thread("ft-connect", [this] { run(); });
 }
 
@@ -69,14 +78,18 @@ void Connector::run() {
       changed_.wait(lock, [&] { return stopping_ || self_; });
       if (stopping_) return;
     }
-    if (auto status = one_connection(); !status) sinks_.not_welcome(std::move(status));
-    pause_before_dialing();
+    auto status = one_connection();
+    const bool welcomed = status.ok();
+    if (!welcomed) sinks_.not_welcome(std::move(status));
+    pause_before_dialing(welcomed);
   }
 }
 
-void Connector::pause_before_dialing() {
+void Connector::pause_before_dialing(bool welcomed) {
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, kBetweenDials, [&] { return stopping_ || another_way_; });
+  const bool given_up = welcomed && self_->image_of.nobody();
+  pause_ = given_up ? std::min(2 * pause_, kBetweenDialsMax) : kBetweenDials;
+  changed_.wait_for(lock, pause_, [&] { return stopping_ || another_way_; });
 }
 
 // Ok when it was welcomed, however it ended.

@@ -28,7 +28,7 @@ class Connector {
   struct Self {  // What a Hello says of this replica.
     Incarnation self;
     EpochId newest;
-    Incarnation image_of;
+    Incarnation image_of;  // Nobody: there is no image yet.
     std::uint64_t memory_bytes_free = 0;
   };
   // Called on the connector's thread. `welcomed` may block: it makes the standby when there is
@@ -60,7 +60,7 @@ class Connector {
   Status greet(Transport& transport, wire::FrameReader& reader, const Self& self);
   Result<wire::Message> first_message(Transport& transport, wire::FrameReader& reader,
                                       Generation& generation);
-  void pause_before_dialing();
+  void pause_before_dialing(bool welcomed);
 
   GuestId guest_;
   Dial dial_;
@@ -70,6 +70,7 @@ class Connector {
   std::condition_variable changed_;
   std::shared_ptr<Transport> transport_;
   std::optional<Self> self_;
+  Nanos pause_;
   bool another_way_ = false, stopping_ = false;
   std::jthread thread_;
 };
