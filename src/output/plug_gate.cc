@@ -30,7 +30,7 @@ constexpr auto kLookPause = 50us;        // While an epoch leaves the kernel's q
 constexpr auto kReleasePatience = 50ms;  // Then the gate's thread goes on with it.
 constexpr auto kSealPatience = 500ms;    // The guest is paused; without a seal it loses protection.
 constexpr int kFinishAgainMs = 10;
-constexpr int kLookForDropsMs = 50, kLookWhileOpenMs = 1000;
+constexpr int kLookForDropsMs = 1000;  // Each epoch has its own look; this is for a standby.
 
 // Kernel queues take their limit as a signed number of 32 bits.
 constexpr std::uint64_t kBytesHeldMin = 8ull << 10, kBytesHeldMost = 2ull << 30;
@@ -349,7 +349,7 @@ int PlugGate::list_waits(std::vector<pollfd>& waits) {
   }
   const std::lock_guard lock(mutex_);
   if (unfinished()) return kFinishAgainMs;
-  return state_ == State::open ? kLookWhileOpenMs : kLookForDropsMs;
+  return kLookForDropsMs;
 }
 
 void PlugGate::notice_output(std::vector<pollfd>& waits) {

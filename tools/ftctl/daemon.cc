@@ -17,7 +17,10 @@ namespace libft::ftctl {
 
 namespace {
 
-constexpr int kLookEveryMs = 200;
+constexpr int kProgressEveryMs = 200;
+// A session whose state changes says so in an event, and is looked at then; this is for what goes
+// wrong silently. Each look asks the kernel about every queue that holds the guest's output.
+constexpr std::chrono::seconds kLookEvery{1};
 constexpr Nanos kHandOverPatience = std::chrono::seconds{30};
 constexpr std::chrono::seconds kStoreEvery{1};
 
@@ -82,15 +85,13 @@ int Daemon::run() {
     wait_for_something();
     // Epochs come hundreds of times a second, and change nothing here.
     const auto now = std::chrono::steady_clock::now();
-    const bool due = now - looked_at_ >= std::chrono::milliseconds{kLookEveryMs};
+    const bool due = now - looked_at_ >= kLookEvery;
     for (Served& served : served_) {
       deliver(served);
       if (std::exchange(served.changed, false) || due) look_at(served);
     }
-    if (due) {
-      looked_at_ = now;
-      show_progress();
-    }
+    if (due) looked_at_ = now;
+    show_progress();
     signalfd_siginfo signal{};
     std::uint64_t stops = 0;
     if (::read(signals_.get(), &signal, sizeof signal) == sizeof signal) {
@@ -108,7 +109,7 @@ void Daemon::wait_for_something() {
   for (const Served& served : served_) {
     if (!served.end) waits.push_back({served.session->poll_fd(), POLLIN, 0});
   }
-  ::poll(waits.data(), waits.size(), kLookEveryMs);
+  ::poll(waits.data(), waits.size(), kProgressEveryMs);
 }
 
 void Daemon::deliver(Served& served) {
@@ -248,6 +249,10 @@ void Daemon::hand_back(const Served& served) {
 }
 
 void Daemon::show_progress() {
+  if (!log_.shows_progress()) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (now - shown_at_ < std::chrono::milliseconds{kProgressEveryMs}) return;
+  shown_at_ = now;
   std::string line;
   for (const Served& served : served_) {
     if (!served.end && line.empty()) {

@@ -86,7 +86,7 @@ class Daemon {
   Descriptor stop_;  // An eventfd, for `ftctl stop`.
   std::string state_dir_;
   EventBook events_;
-  std::chrono::steady_clock::time_point looked_at_{};
+  std::chrono::steady_clock::time_point looked_at_{}, shown_at_{};
   std::list<Served> served_;  // Complete before run(); sessions stay until the destructor.
   Ending ending_;
   std::atomic<bool> serving_ = false;

@@ -22,6 +22,7 @@ class Logger final : public Log {
 
   // Replaces the progress line; empty takes it away. Without a terminal it does nothing.
   void progress(const std::string& text);
+  bool shows_progress() const { return terminal_; }
 
  private:
   Logger(Descriptor file, bool verbose, bool terminal)
