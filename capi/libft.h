@@ -190,6 +190,13 @@ FT_API int32_t ft_options_set_settings(ft_options *options, const ft_settings *s
 FT_API int32_t ft_options_get_settings(const ft_options *options, ft_settings *settings,
                                        ft_error *error);
 
+/* What a QEMU that you start by yourself must be given, so that the option guest
+ * "qemu:pid=NUMBER,qmp=PATH" can attach to it: for people, a group of arguments a line, as `ftctl
+ * qemu-args` prints them. By the options name and state_dir. Stored as ft_options_get does. */
+FT_API int32_t ft_options_qemu_arguments(const ft_options *options, uint64_t memory_bytes,
+                                         uint32_t nics, char *into, uint64_t capacity,
+                                         uint64_t *length, ft_error *error);
+
 /* --- ports ------------------------------------------------------------------------------------ */
 
 typedef struct ft_op ft_op; /* One operation of a port that is under way. */

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "libft/types.h"
+#include "own_guests.h"
 #include "structs.h"
 
 namespace libft::capi {
@@ -40,7 +41,9 @@ constexpr OptionRow kRows[] = {
     FT_TEXT(heartbeat, "",
             "one or two addresses HOST:PORT for heartbeats, separated by commas; none: no "
             "heartbeats; empty: as `listen`, port + 1"),
-    FT_TEXT(key_file, "", "the key that authenticates the hosts to each other, by TLS"),
+    FT_TEXT(key_file, "",
+            "the key that authenticates the hosts to each other, by TLS: a file of 64 hexadecimal "
+            "digits that only its owner may read"),
     FT_TEXT(earlier, "",
             "protect: the incarnation of this host whose guest was re-attached to; its record is "
             "won by a swap"),
@@ -334,6 +337,17 @@ std::int32_t ft_options_get(const ft_options* options, const char* name, char* i
     std::string value;
     FT_CHECK(options->values.get(name, value));
     return give_text(value, into, capacity, length);
+  });
+}
+
+std::int32_t ft_options_qemu_arguments(const ft_options* options, std::uint64_t memory_bytes,
+                                       std::uint32_t nics, char* into, std::uint64_t capacity,
+                                       std::uint64_t* length, ft_error* error) {
+  return guarded("options", error, [&]() -> Outcome {
+    FT_CHECK(check_handle(options, Kind::options));
+    std::string text;
+    FT_CHECK(OwnGuests::qemu_arguments(options->values, memory_bytes, nics, text));
+    return give_text(text, into, capacity, length);
   });
 }
 

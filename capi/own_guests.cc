@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::string_view kMemory = "memory:", kQemu = "qemu:", kXen = "xen:",
                            kMachine = "machine:";
+constexpr std::uint64_t kMemoryBytesMin = 2u << 20;
+constexpr std::uint32_t kNicsMax = 16;
 
 Result<std::uint64_t> number_in(const std::string& spec, const std::string& key,
                                 std::uint64_t usual) {
@@ -55,6 +57,19 @@ Outcome OwnGuests::check(const std::string& spec) {
   return {FT_E_UNSUPPORTED, fmt::format("guest {}: libft has no such driver here", spec),
           "use qemu:FILE.json, qemu:pid=NUMBER,qmp=PATH, xen:NAME, machine:IMAGE, "
           "memory:mib=64,pages=50, or a guest port"};
+}
+
+Outcome OwnGuests::qemu_arguments(const Options& options, std::uint64_t memory_bytes,
+                                  std::uint32_t nics, std::string& into) {
+  FT_GET(const GuestId guest, GuestId::from_name(options.settings().name));
+  if (memory_bytes < kMemoryBytesMin || memory_bytes % kMemoryBytesMin != 0)
+    return {FT_E_INVALID, "a guest's memory is a multiple of 2 MiB", "round it up"};
+  if (nics > kNicsMax) return {FT_E_INVALID, fmt::format("there are at most {} NICs", kNicsMax)};
+  host::QemuSite site;
+  site.state_dir = options.settings().state_dir;
+  site.preload = preload_object();
+  into = host::arguments_to_add(site, guest.name(), memory_bytes, nics);
+  return {};
 }
 
 Result<Replica> OwnGuests::open(const std::string& spec, const std::vector<std::string>& command,

@@ -21,6 +21,9 @@ class OwnGuests {
 
   // Whether there is such a driver, without opening anything.
   static Outcome check(const std::string& spec);
+  // What the command line of a QEMU of the host's must have for attaching to it.
+  static Outcome qemu_arguments(const Options& options, std::uint64_t memory_bytes,
+                                std::uint32_t nics, std::string& into);
   Result<Replica> open(const std::string& spec, const std::vector<std::string>& command,
                        std::shared_ptr<qemu::QmpRelay> qmp);
   Result<Replica> standby(const GuestInfo& primary);

@@ -43,7 +43,20 @@ std::vector<qemu::NicSockets> sockets_of(const Arguments& running) {
   return nics;
 }
 
+HostPaths paths_at(const std::string& base, std::size_t nics) {
+  HostPaths paths{base + ".qmp", {}};
+  for (std::size_t i = 0; i < nics; ++i)
+    paths.nics.push_back({fmt::format("{}.nic{}", base, i), fmt::format("{}.gate{}", base, i)});
+  return paths;
+}
+
 }  // namespace
+
+std::string arguments_to_add(const QemuSite& site, const std::string& guest,
+                             std::uint64_t memory_bytes, std::size_t nics) {
+  return qemu::qemu_args(memory_bytes, paths_at(fmt::format("{}/{}", site.state_dir, guest), nics),
+                         site.preload);
+}
 
 Result<QemuAttachment> parse_attachment(const std::string& text,
                                         std::shared_ptr<qemu::QmpRelay> relay) {
@@ -170,11 +183,7 @@ qemu::Say QemuOpener::say() const {
 }
 
 HostPaths QemuOpener::paths_for(const std::string& life, std::size_t nics) const {
-  const std::string base = fmt::format("{}/{}.{}", site_.state_dir, guest_.name(), life);
-  HostPaths paths{base + ".qmp", {}};
-  for (std::size_t i = 0; i < nics; ++i)
-    paths.nics.push_back({fmt::format("{}.nic{}", base, i), fmt::format("{}.gate{}", base, i)});
-  return paths;
+  return paths_at(fmt::format("{}/{}.{}", site_.state_dir, guest_.name(), life), nics);
 }
 
 qemu::LaunchOptions QemuOpener::launch_for(const HostPaths& paths) const {

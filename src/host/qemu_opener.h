@@ -46,6 +46,11 @@ struct QemuAttachment {
 Result<QemuAttachment> parse_attachment(const std::string& text,
                                         std::shared_ptr<qemu::QmpRelay> relay = nullptr);
 
+// What the command line of a QEMU lacks that somebody else starts, so that `attach` finds all that
+// protection needs. For people: a group of arguments a line.
+std::string arguments_to_add(const QemuSite& site, const std::string& guest,
+                             std::uint64_t memory_bytes, std::size_t nics);
+
 class QemuOpener {
  public:
   // `guard` goes to the gates.

@@ -39,6 +39,7 @@ static void call_all(ft_options *options, ft_session *session, ft_op *op, int32_
   EXPECT(wanted, ft_options_get(options, "name", text, sizeof text, &length, &error));
   EXPECT(wanted, ft_options_set_settings(options, &settings, &error));
   EXPECT(wanted, ft_options_get_settings(options, &settings, &error));
+  EXPECT(wanted, ft_options_qemu_arguments(options, 2u << 20, 1, text, sizeof text, &length, &error));
   EXPECT(wanted, ft_session_new(options, &session, &error) == FT_OK ? FT_OK : error.code);
   EXPECT(wanted, ft_op_done(op, FT_OK));
   EXPECT(wanted, ft_op_explain(op, "cause", "remedy"));
@@ -151,8 +152,12 @@ int main(void) {
   EXPECT(FT_OK, ft_options_new(&options, &error));
   EXPECT(FT_E_INVALID, ft_session_new(options, NULL, &error));
   EXPECT(FT_E_INVALID, ft_session_new(options, &session, &error)); /* It has no name. */
+  EXPECT(FT_E_INVALID, ft_options_qemu_arguments(options, 2u << 20, 1, NULL, 0, NULL, &error));
   EXPECT(FT_OK, ft_options_set(options, "name", "x", &error));
   EXPECT(FT_OK, ft_session_new(options, &session, &error));
+  EXPECT(FT_E_INVALID, ft_options_qemu_arguments(options, 1, 1, NULL, 0, NULL, &error));
+  EXPECT(FT_E_INVALID, ft_options_qemu_arguments(options, 2u << 20, 99, NULL, 0, NULL, &error));
+  EXPECT(FT_E_EXHAUSTED, ft_options_qemu_arguments(options, 2u << 20, 1, NULL, 0, NULL, &error));
 
   call_all((ft_options *)(void *)session, NULL, (ft_op *)(void *)session, FT_E_HANDLE);
   call_session((ft_session *)(void *)options, FT_E_HANDLE);

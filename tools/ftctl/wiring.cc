@@ -18,6 +18,7 @@
 #include "guest/qemu/arguments.h"
 #include "guest/qemu/tracker.h"
 #include "host/command_check.h"
+#include "host/qemu_opener.h"
 #include "os/mmap_arena.h"
 #include "os/real_clock.h"
 #include "os/socket.h"
@@ -333,12 +334,10 @@ Result<std::string> generate_key() {
 
 Result<std::string> qemu_arguments(const std::string& name, const Settings& settings,
                                    std::uint64_t memory_mib, unsigned nics) {
-  const std::string base = fmt::format("{}/{}", settings.state_dir, name);
-  qemu::HostPaths paths{base + ".qmp", {}};
-  for (unsigned i = 0; i < nics; ++i) {
-    paths.nics.push_back({fmt::format("{}.nic{}", base, i), fmt::format("{}.gate{}", base, i)});
-  }
-  return qemu::qemu_args(memory_mib << 20, paths, preload_object());
+  host::QemuSite site;
+  site.state_dir = settings.state_dir;
+  site.preload = preload_object();
+  return host::arguments_to_add(site, name, memory_mib << 20, nics);
 }
 
 Status probe_arbiter(const std::string& spec) {

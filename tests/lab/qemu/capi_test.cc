@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -20,6 +21,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -303,6 +305,47 @@ TEST_CASE("a command line of its owner's is completed and protected" *
                                  "none",
                                  nullptr};
   REQUIRE(ft_session_set_command(primary.session, command, nullptr) == FT_OK);
+  protect(primary);
+  lose(lab, primary);
+}
+
+// A QEMU that the toolstack starts by itself, with what libft says that it must be given.
+int start_qemu(Lab& lab, const std::string& state_dir) {
+  ft_options* options = nullptr;
+  REQUIRE(ft_options_new(&options, nullptr) == FT_OK);
+  ft_options_set(options, "name", "tiny", nullptr);
+  ft_options_set(options, "state_dir", state_dir.c_str(), nullptr);
+  char text[4096];
+  REQUIRE(ft_options_qemu_arguments(options, 64u << 20, 0, text, sizeof text, nullptr, nullptr) ==
+          FT_OK);
+  ft_options_free(options);
+  std::string line = "exec qemu-system-x86_64 -M pc -accel tcg -m 64M -kernel " LIBFT_TINY_GUEST
+                     " -vga none -display none -serial none -nic none";
+  std::istringstream groups(text);
+  for (std::string group; std::getline(groups, group);)
+    line = group.starts_with("LD_PRELOAD=") ? group.substr(0, group.find(' ')) + " " + line
+                                            : line + " " + group;
+  std::filesystem::create_directories(state_dir);
+  const pid_t pid = ::fork();
+  REQUIRE(pid >= 0);
+  if (pid == 0) {
+    ::execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
+    ::_exit(127);
+  }
+  lab.pids.push_back(pid);
+  return pid;
+}
+
+TEST_CASE("a QEMU that the toolstack started is attached to" * doctest::skip(!qemu_is_there())) {
+  Lab lab;
+  const std::string monitor = lab.path + "/a/tiny.qmp";
+  const int pid = start_qemu(lab, lab.path + "/a");
+  const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!std::filesystem::exists(monitor) && ::waitpid(pid, nullptr, WNOHANG) == 0 &&
+         std::chrono::steady_clock::now() < limit)
+    ::poll(nullptr, 0, 20);
+  REQUIRE(std::filesystem::exists(monitor));
+  Host primary(lab, "a", {{"guest", "qemu:pid=" + std::to_string(pid) + ",qmp=" + monitor}});
   protect(primary);
   lose(lab, primary);
 }
