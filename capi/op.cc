@@ -32,14 +32,15 @@ void OpResults::clear() {
   proven = true;
   answer = FT_ANSWER_UNKNOWN;
   record.clear();
-  given = false;
   cause.clear();
   remedy.clear();
 }
 
 ft_op* OpTable::take(const std::shared_ptr<Life>& port, Wants wants) {
   const Lock lock(mutex_);
-  return take_locked(port, wants);
+  ft_op* const op = take_locked(port, wants);
+  if (op != nullptr) op->used = true;
+  return op;
 }
 
 ft_op* OpTable::take_locked(const std::shared_ptr<Life>& port, Wants wants) {
@@ -53,8 +54,7 @@ ft_op* OpTable::take_locked(const std::shared_ptr<Life>& port, Wants wants) {
   } else {
     return nullptr;
   }
-  if (op->used) op->results = {};
-  op->used = true;
+  if (std::exchange(op->used, false)) op->results = {};
   op->wants = wants;
   op->port = port;
   op->status = FT_OK;
@@ -77,8 +77,13 @@ void OpTable::call(ft_op* op, Function function) {
 
 void OpTable::end_call(ft_op* op, const std::shared_ptr<Life>& port, std::int32_t returned,
                        const std::function<Function()>& keep) {
+  OpResults vain;  // What was given to nobody is the host's to free: not under the lock.
   Lock lock(mutex_);
   op->calling = false;
+  if (op->into != nullptr) {  // Who waits may give up before the host has ended it.
+    std::swap(*std::exchange(op->into, nullptr), op->abandoned ? vain : op->results);
+    op->used = true;
+  }
   if (op->answered && op->table == nullptr) return drop(lock, op);  // By ft_op_done.
   if (returned != FT_PENDING) {
     op->table.reset();
@@ -110,7 +115,7 @@ ft_op* OpTable::begin_here(const std::shared_ptr<Life>& port, Wants wants, OpRes
   const Lock lock(mutex_);
   ft_op* const op = take_locked(port, wants);
   if (op == nullptr) return nullptr;
-  if (results != nullptr) std::swap(*results, op->results);  // Its memory is used again.
+  op->into = results;
   op->calling = true;
   op->table = shared_from_this();
   ++op->holders;  // The host.
@@ -118,15 +123,16 @@ ft_op* OpTable::begin_here(const std::shared_ptr<Life>& port, Wants wants, OpRes
 }
 
 // Whether that was all: nobody but this thread knows the operation any more.
-bool OpTable::answered_here(ft_op* op, std::int32_t returned, OpResults* results, Status& status) {
+bool OpTable::answered_here(ft_op* op, std::int32_t returned, Status& status) {
   Lock lock(mutex_);
   if (returned == FT_PENDING || op->answered || op->abandoned) return false;
-  if (returned != FT_OK) status = to_status(returned, op->results.cause, op->results.remedy);
-  const bool handed_over = status.ok() && results != nullptr;
-  if (handed_over) std::swap(*results, op->results);
+  const OpResults* const given = std::exchange(op->into, nullptr);
+  if (returned != FT_OK) {
+    const OpResults& why = given != nullptr ? *given : op->results;
+    status = to_status(returned, why.cause, why.remedy);
+  }
   op->calling = false;
   op->answered = true;
-  op->used = op->results.given || (results != nullptr && !handed_over);
   op->table.reset();
   op->holders = 1;
   if (op->used) {

@@ -34,7 +34,6 @@ enum class Wants { nothing, pages, bytes, replica, connection, answer };
 
 // What the host hands over while an operation is under way.
 struct OpResults {
-  bool given = false;  // Any of it.
   PageSet pages;
   std::vector<std::byte> bytes;
   std::size_t bytes_max = ~std::size_t{0};
@@ -62,6 +61,9 @@ struct alignas(64) ft_op : libft::capi::Handle {
   unsigned holders = 0;
   bool calling = false, pending = false, answered = false, abandoned = false;
   bool used = false;  // Its results are not as new.
+  // Where results go: to who waits on the very thread that calls the function, until that returns;
+  // else null, into `results`.
+  libft::capi::OpResults* into = nullptr;
   std::shared_ptr<libft::capi::OpTable>
       table;                                // While the host holds it: it may outlive a session.
   std::shared_ptr<libft::capi::Life> port;  // Until nobody waits any more.
@@ -99,7 +101,7 @@ class OpTable : public std::enable_shared_from_this<OpTable> {
     if (op == nullptr) return too_many();
     const std::int32_t returned = function(op);
     Status status;
-    if (answered_here(op, returned, results, status)) return status;
+    if (answered_here(op, returned, status)) return status;
     end_call(op, port, returned, [&] { return Function(std::move(function)); });
     return collect(op, results, deadline);
   }
@@ -124,7 +126,8 @@ class OpTable : public std::enable_shared_from_this<OpTable> {
   Outcome give(ft_op* op, Wants wants, Store&& store) {
     const Lock lock(mutex_);
     FT_CHECK(may_give(op, wants));
-    op->results.given = true;
+    if (op->into != nullptr) return store(*op->into);
+    op->used = true;
     return store(op->results);
   }
 
@@ -132,7 +135,7 @@ class OpTable : public std::enable_shared_from_this<OpTable> {
   using Lock = std::unique_lock<std::mutex>;
   ft_op* take_locked(const std::shared_ptr<Life>& port, Wants wants);
   ft_op* begin_here(const std::shared_ptr<Life>& port, Wants wants, OpResults* results);
-  bool answered_here(ft_op* op, std::int32_t returned, OpResults* results, Status& status);
+  bool answered_here(ft_op* op, std::int32_t returned, Status& status);
   // `keep` makes what holds, while the operation is pending, what the function was given.
   void end_call(ft_op* op, const std::shared_ptr<Life>& port, std::int32_t returned,
                 const std::function<Function()>& keep);

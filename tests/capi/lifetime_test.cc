@@ -24,7 +24,8 @@ ft_error fresh_error() {
   return error;
 }
 
-constexpr Answering kAnswerings[] = {Answering::at_once, Answering::later, Answering::any_thread};
+constexpr Answering kAnswerings[] = {Answering::at_once, Answering::later, Answering::any_thread,
+                                     Answering::any_thread_later};
 
 }  // namespace
 

@@ -20,6 +20,8 @@ constexpr Way kWays[] = {
     {"answered at once, over socket pairs", Answering::at_once, Line::descriptors},
     {"answered later, over socket pairs", Answering::later, Line::descriptors},
     {"on libft's threads, over socket pairs", Answering::any_thread, Line::descriptors},
+    {"called on libft's threads and answered later", Answering::any_thread_later,
+     Line::descriptors},
     {"answered at once, over a port", Answering::at_once, Line::port},
     {"answered later, over a port", Answering::later, Line::port}};
 

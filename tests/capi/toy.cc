@@ -73,7 +73,7 @@ std::int32_t World::answer(ft_op* op, std::int32_t status) {
     ft_op_explain(op, "the test says so", "change the test");
     status = FT_E_IO;
   }
-  if (answering != Answering::later) return status;
+  if (answering == Answering::at_once || answering == Answering::any_thread) return status;
   later.emplace_back(op, status);
   return FT_PENDING;
 }

@@ -20,7 +20,7 @@
 
 namespace toy {
 
-enum class Answering { at_once, later, any_thread };
+enum class Answering { at_once, later, any_thread, any_thread_later };
 enum class Line { descriptors, port };
 
 using Clock = std::chrono::steady_clock;
@@ -43,7 +43,7 @@ struct World {
   int freed_twice = 0;
 
   std::uint32_t flags() const {
-    return answering == Answering::any_thread ? FT_PORT_ANY_THREAD : 0;
+    return answering >= Answering::any_thread ? FT_PORT_ANY_THREAD : 0;
   }
   std::int32_t answer(ft_op* op, std::int32_t status = FT_OK);
   void answer_later();  // Ends what is pending.
