@@ -37,8 +37,10 @@ class Host {
               {"listen", "unix:" + folder.path + "/" + name},
               {"heartbeat_missed_max", "20"}};  // Everything shares this machine's processor.
     all.insert(all.end(), more.begin(), more.end());
-    for (const auto& [key, value] : all)
-      REQUIRE_MESSAGE(ft_options_set(options, key.c_str(), value.c_str(), nullptr) == FT_OK, key);
+    for (const auto& option : all)
+      REQUIRE_MESSAGE(
+          ft_options_set(options, option.first.c_str(), option.second.c_str(), nullptr) == FT_OK,
+          option.first);
     REQUIRE(ft_session_new(options, &session, nullptr) == FT_OK);
     ft_options_free(options);
     ft_log_sink sink{};
@@ -176,8 +178,8 @@ TEST_CASE("the strategy changes while the guest runs protected, and its last one
   CHECK_MESSAGE(change(b, a, "replay").first == FT_E_REFUSED, "a backup is not asked");
   for (const std::string strategy : {"replay", "lockstep", "hybrid", "checkpoint", "replay"}) {
     CAPTURE(strategy);
-    const auto [status, why] = change(a, b, strategy.c_str());
-    REQUIRE_MESSAGE(status == FT_OK, why);
+    const auto changed = change(a, b, strategy.c_str());
+    REQUIRE_MESSAGE(changed.first == FT_OK, changed.second);
     CHECK(a.state().is_protected == 1);
     CHECK(std::string(a.state().strategy) == strategy);
     REQUIRE_MESSAGE(drive({&a, &b}, [&] { return strategy == b.state().strategy; }), b.log);
@@ -260,8 +262,8 @@ TEST_CASE("a guest that can only be copied takes no other strategy, and no delay
   REQUIRE(ft_session_protect(a.session, a.completion(), nullptr) == FT_OK);
   REQUIRE(drive({&a}, [&] { return a.ended.first <= 0; }));
   REQUIRE_MESSAGE(a.ended.first == FT_OK, a.ended.second);
-  const auto [status, why] = change(a, a, "lockstep");
-  CHECK_MESSAGE(status == FT_E_UNSUPPORTED, why);
+  const auto changed = change(a, a, "lockstep");
+  CHECK_MESSAGE(changed.first == FT_E_UNSUPPORTED, changed.second);
   Host b(folder, "b", {{"peer", "unix:" + folder.path + "/a"}, {"follow_delay_us", "1000000"}});
   REQUIRE(ft_session_stand_by(b.session, nullptr, nullptr) == FT_OK);
   const auto told = [&] { return b.log.find("without a delay") != std::string::npos; };

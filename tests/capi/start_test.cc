@@ -44,8 +44,10 @@ class Host {
               {"heartbeat", "none"},
               {"guest", "memory:mib=4,pages=5"}};
     all.insert(all.end(), more.begin(), more.end());
-    for (const auto& [key, value] : all)
-      REQUIRE_MESSAGE(ft_options_set(options, key.c_str(), value.c_str(), nullptr) == FT_OK, key);
+    for (const auto& option : all)
+      REQUIRE_MESSAGE(
+          ft_options_set(options, option.first.c_str(), option.second.c_str(), nullptr) == FT_OK,
+          option.first);
     REQUIRE(ft_session_new(options, &session, nullptr) == FT_OK);
     ft_options_free(options);
   }
