@@ -24,7 +24,8 @@ waits() {
 case $name in
   protect)
     common=(name=web arbiter=file:"$work")
-    "$programs"/example_protect options | grep -q interval_us
+    "$programs"/example_protect options > "$work"/options
+    grep -q interval_us "$work"/options
     "$programs"/example_protect primary guest=memory:mib=8 host=a listen=unix:"$work"/a "${common[@]}" \
       > "$work"/a.log 2>&1 & pids+=($!)
     waits "$work"/a.log started
