@@ -58,6 +58,10 @@ function(libft_install)
     configure_file(${CMAKE_SOURCE_DIR}/tools/ftd/ftd.service.in ${CMAKE_BINARY_DIR}/ftd.service @ONLY)
     file(INSTALL ${CMAKE_BINARY_DIR}/ftd.service
          DESTINATION \${CMAKE_INSTALL_PREFIX}/lib/systemd/system)" COMPONENT tools)
+  # For the key and the configuration, by their fixed names; every user's ftctl may look for the latter.
+  install(CODE "if(CMAKE_INSTALL_PREFIX STREQUAL \"/usr\")
+      file(MAKE_DIRECTORY \"\$ENV{DESTDIR}/etc/libft\")
+    endif()" COMPONENT tools)
   # Where libft.so and ftctl look for what they preload into QEMU.
   install(TARGETS ft_preload LIBRARY DESTINATION ${LIBFT_MODULE_DIR} COMPONENT library)
   if(TARGET ft_xen)

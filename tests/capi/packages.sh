@@ -28,6 +28,8 @@ tools=$(echo "$work"/made/libft-tools_*.deb)
 ! dpkg-deb --field "$tools" Depends | grep -q libxen || { echo "libft-tools depends on Xen"; exit 1; }
 grep -q '^ExecStart=/usr/sbin/ftd$' "$root/usr/lib/systemd/system/ftd.service"
 dpkg-deb -e "$tools" "$work/control"
+grep -q '^drwxr-xr-x root/root .* \./etc/libft/$' <<< "$(dpkg-deb -c "$tools")" ||
+  { echo "libft-tools has no /etc/libft that all may read"; exit 1; }
 for script in postinst prerm postrm; do
   [ -x "$work/control/$script" ] && sh -n "$work/control/$script"
 done

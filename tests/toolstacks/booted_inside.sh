@@ -49,6 +49,8 @@ echo "--- installed"
 dpkg -i /booted/debs/libft1_*.deb /booted/debs/libft-tools_*.deb > /tmp/dpkg.log 2>&1 ||
   { cat /tmp/dpkg.log && fail "dpkg -i"; }
 [ "$(systemctl is-active ftd)/$(systemctl is-enabled ftd)" = active/enabled ] || fail "ftd does not run"
+ftctl keygen /etc/libft/key || fail "no place for a key" # Where the manual makes it.
+rm /etc/libft/key
 said=$(systemd-analyze verify /lib/systemd/system/ftd.service 2>&1 | grep ftd || true)
 [ -z "$said" ] || fail "systemd-analyze verify: $said"
 systemd-analyze security --no-pager --threshold=85 ftd.service | tail -n 1 || fail "ftd.service is too open"

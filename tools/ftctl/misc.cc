@@ -3,6 +3,9 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include <cstring>
+#include <filesystem>
+
 #include "commands.h"
 #include "descriptor.h"
 #include "logger.h"
@@ -35,6 +38,18 @@ Status ask(Host& host, const Arguments& arguments, const Config& config, const s
                    host.read_record(settings, id));
 }
 
+Status no_key_made(const std::string& file, int error) {
+  const std::string folder = std::filesystem::path(file).parent_path();
+  // Not made here: a misspelled one would get the key.
+  if (error == ENOENT && !folder.empty()) {
+    return with_remedy(Code::io, fmt::format("{}: there is no folder {}", file, folder),
+                       "mkdir -p " + folder);
+  }
+  return with_remedy(Code::io, fmt::format("{}: {}", file, std::strerror(error)),
+                     error == EEXIST ? "use the key that is there, or name a new file"
+                                     : "name a new file in a folder that you may write to");
+}
+
 }  // namespace
 
 int keygen_command(const Arguments& arguments) {
@@ -46,9 +61,7 @@ int keygen_command(const Arguments& arguments) {
   const std::string& file = arguments.guests[0];
   // Never over a key that is there: the other host uses it.
   const Descriptor fd(::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (!fd.valid()) {
-    return print_error(with_remedy(Code::io, system_error(file).message(), "name a new file"));
-  }
+  if (!fd.valid()) return print_error(no_key_made(file, errno));
   if (::write(fd.get(), key->data(), key->size()) != static_cast<ssize_t>(key->size())) {
     return print_error(system_error(file));
   }
