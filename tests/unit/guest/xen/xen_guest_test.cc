@@ -257,6 +257,11 @@ constexpr Refusal kRefusals[] = {
        h.store["/local/domain/0/backend/vbd/1/51712/mode"] = "w";
        h.store["/local/domain/0/backend/vbd/1/51712/dev"] = "xvda";
      }},
+    {"read-only disk (xvdb)", "initramfs",
+     [](FakeHost& h) {
+       h.store["/local/domain/0/backend/qdisk/1/51728/mode"] = "r";
+       h.store["/local/domain/0/backend/qdisk/1/51728/dev"] = "xvdb";
+     }},
     {"vif-route", "vif-bridge",
      [](FakeHost& h) { h.store["/local/domain/0/backend/vif/1/0/script"] = "vif-route"; }},
 };
