@@ -15,8 +15,8 @@ namespace libft::machine {
 namespace {
 
 constexpr char kRemedy[] =
-    "; remedy: machine:IMAGE[,mib=N][,harts=N][,quantum=N][,mac=A:B:C:D:E:F][,initrd=FILE]"
-    "[,disk=FILE][,rwdisk=FILE][,append=TEXT]";
+    "; remedy: machine:IMAGE[,mib=N][,harts=N][,smp=turns|threads][,quantum=N]"
+    "[,mac=A:B:C:D:E:F][,initrd=FILE][,disk=FILE][,rwdisk=FILE][,append=TEXT]";
 
 Status invalid(std::string what) { return Status(Code::invalid, std::move(what) + kRemedy); }
 

@@ -2,6 +2,7 @@
 #include "guest/machine/spec.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <filesystem>
 #include <fstream>
@@ -79,10 +80,13 @@ TEST_CASE("each replica has a file of its own for a writable disk") {
 
 TEST_CASE("what cannot be read of a description is named") {
   CHECK(read("/nowhere/image").message().find("/nowhere/image") != std::string::npos);
-  for (const std::string wrong : {"mib=x", "mib=0", "harts=0", "harts=99", "speed=9"}) {
+  for (const std::string wrong : {"mib=x", "mib=0", "harts=0", "harts=99", "smp=both", "speed=9"}) {
     const Status status = read(kImage + "," + wrong);
     CHECK_MESSAGE(!status.ok(), wrong);
-    CHECK_FALSE(status.message().empty());
+    for (const char* key :
+         {"mib", "harts", "smp", "quantum", "mac", "initrd", "disk", "rwdisk", "append"}) {
+      CHECK_MESSAGE(status.message().find(fmt::format("[,{}=", key)) != std::string::npos, key);
+    }
   }
   MachineOptions options;
   std::string disk;
