@@ -13,6 +13,7 @@
 #include "guest/xen/facts.h"
 #include "guest/xen/inspect.h"
 #include "guest/xen/life.h"
+#include "guest/xen/log_marks.h"
 #include "guest/xen/memory.h"
 #include "guest/xen/needs.h"
 #include "guest/xen/rehearsal.h"
@@ -97,9 +98,8 @@ class Xen final : public XenGuest {
   Status check_memory(std::uint64_t total_pages);
   Status check_stopped(const DomainInfo& info);
   Status note_keyboard();
-  Status mark_log();
+  Status mark_log(std::span<const std::uint64_t> written);
   bool suspended_by_others(const DomainInfo& info) const;
-  bool log_is_ours(std::span<const std::uint64_t> bits) const;
   Status leave_log_to_others(std::span<const std::uint64_t> bits);
   bool suspends() const { return parts_.shape.stop_way() != StopWay::paused; }
   Result<Stopped> stop();
@@ -112,6 +112,7 @@ class Xen final : public XenGuest {
   std::unique_ptr<Life> life_;
   std::function<void(GuestEvent)> sink_;  // Of a standby, for the Life to come.
   GuestInfo info_;
+  std::optional<LogMarks> marks_;
   std::uint64_t page_numbers_ = 0, keyboard_ = 0;
   std::vector<std::uint64_t> lent_;  // Pages that others may have written: kept for its memory.
   bool tracking_ = false;
@@ -145,6 +146,7 @@ Status Xen::open() {
   info_.accelerator = "xen";
   info_.cooperative = shape.cooperative;
   info_.compatibility = to_json(shape);
+  marks_.emplace(runs_of(info_));
   if (!info_.memory.empty()) {
     const MemoryRegion& last = info_.memory.back();
     page_numbers_ = last.first.value + last.bytes.size() / kPageBytes;
@@ -259,22 +261,16 @@ Status Xen::start_tracking() {
   }
   tracking_ = true;
   lost_written_ = false;
-  Status ready = mark_log();
+  Status ready = mark_log({});
   if (ready.ok() && parts_.model) ready = parts_.model->log_writes(true);
   if (!ready.ok()) stop_tracking();
   return ready;
 }
 
-// Whoever saves or migrates the domain switches Xen's log off and on for itself, and takes from it
-// what it says; nobody is told. So libft writes into it a page that it carries in each epoch
-// anyway: as long as that comes back, nobody else has touched the log since.
-Status Xen::mark_log() {
-  if (parts_.rings.empty()) return {};
-  return calls().mark_dirty(parts_.domain, std::span(parts_.rings).first(1));
-}
-
-bool Xen::log_is_ours(std::span<const std::uint64_t> bits) const {
-  return parts_.rings.empty() || has(bits, parts_.rings.front());
+Status Xen::mark_log(std::span<const std::uint64_t> written) {
+  const Status marked = calls().mark_dirty(parts_.domain, marks_->choose(written));
+  if (!marked.ok()) marks_->forget();
+  return marked;
 }
 
 // It is theirs from here on: what was taken out of it goes back, and it is not switched off.
@@ -389,15 +385,17 @@ Status Xen::take_written(PageSet& written) {
   written.clear();
   if (!tracking_) return Status(Code::internal, "take written pages: they are not tracked");
   const auto bits = calls().take_dirty(parts_.domain, page_numbers_);
+  if (!bits) {
+    lost_written_ = true;  // How much of the log was cleared is not known.
+    marks_->forget();
+    return bits.error();
+  }
+  if (!marks_->all_in(*bits)) return leave_log_to_others(*bits);
+  Status status = mark_log(*bits);  // At once: until then another's log would pass for ours.
   lent_ = parts_.rings;
   if (keyboard_ != 0) lent_.push_back(keyboard_);
-  Status status = bits ? calls().lent(parts_.domain, lent_) : bits.error();
+  if (status.ok()) status = calls().lent(parts_.domain, lent_);
   if (!status.ok()) {
-    lost_written_ = true;  // How much of the log was cleared is not known.
-    return status;
-  }
-  if (!log_is_ours(*bits)) return leave_log_to_others(*bits);
-  if (status = mark_log(); !status.ok()) {
     lost_written_ = true;
     return status;
   }
