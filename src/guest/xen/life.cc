@@ -45,6 +45,7 @@ Judge::Devices missing_from(const Judge::Devices& those, const Judge::Devices& o
 
 Judge::Verdict Judge::on_look(const std::optional<DomainInfo>& info, bool ours, bool answers_late) {
   Verdict verdict;
+  stands_still_ = info && info->paused;
   if (ended_) {
     if (info && !info->dying) return verdict;
     if (!std::exchange(gone_, true))  // Nothing more can be captured.
@@ -103,10 +104,13 @@ std::optional<GuestEvent> Judge::on_target(const std::string& kib) {
 }
 
 // A new disk would be missing on the backup, and what leaves by a new interface is held by nobody.
+// xl destroy pauses a domain, takes away its devices, and then itself: not a reconfiguration.
 std::optional<GuestEvent> Judge::on_devices(const Devices& devices) {
-  const Devices before = std::exchange(devices_, devices).value_or(devices);
-  if (ended_ || before == devices) return std::nullopt;
+  const Devices before = devices_.value_or(devices);
   const Devices more = missing_from(before, devices), gone = missing_from(devices, before);
+  if (stands_still_ && more.empty()) return std::nullopt;  // Looked at again when it runs.
+  devices_ = devices;
+  if (ended_ || before == devices) return std::nullopt;
   std::string what = "its owner";
   if (!more.empty()) what += fmt::format(" attached {}", fmt::join(more, ", "));
   if (!gone.empty())

@@ -38,6 +38,7 @@ class Judge {
  private:
   Verdict on_shutdown(unsigned reason, bool ours, bool answers_late);
   bool ended_ = false, gone_ = false, paused_ = false, suspended_ = false;
+  bool stands_still_ = false;  // Paused by whomever, when it was looked at last.
   std::optional<std::string> target_;
   std::optional<Devices> devices_;
 };

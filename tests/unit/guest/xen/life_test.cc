@@ -101,5 +101,20 @@ TEST_CASE("a device that comes or goes is a reconfiguration, by name") {
   CHECK_FALSE(judge.on_devices({"vif/0", "vif/1"}));
 }
 
+TEST_CASE("a paused domain that loses its devices may be one that is being destroyed") {
+  Judge judge;
+  DomainInfo info;
+  CHECK(judge.on_look(info, false, false).events.empty());
+  CHECK_FALSE(judge.on_devices({"vif/0"}));
+  info.paused = true;
+  CHECK(judge.on_look(info, false, false).events.size() == 1);
+  CHECK_FALSE(judge.on_devices({}));
+  info.paused = false;
+  CHECK(judge.on_look(info, false, false).events.size() == 1);
+  const auto gone = judge.on_devices({});
+  REQUIRE(gone);
+  CHECK(gone->detail == "its owner detached vif/0");
+}
+
 }  // namespace
 }  // namespace libft::xen
