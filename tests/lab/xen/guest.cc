@@ -23,9 +23,15 @@ std::string kernel_arguments(GuestKind kind) {
   std::string words = "quiet panic=-1 mitigations=off tsc=reliable";
   if (kind == GuestKind::hvm) words += " console=hvc0 pci=noearly iommu=off";
   if (kind == GuestKind::hvm_bare) words += " console=ttyS0 xen_nopv pci=noearly iommu=off";
-  if (kind != GuestKind::hvm && kind != GuestKind::hvm_bare) words += " console=hvc0";
+  // `xl shutdown` has its kernel call a program that is not there.
+  if (kind != GuestKind::hvm && kind != GuestKind::hvm_bare)
+    words += " console=hvc0 \"sysctl.kernel.poweroff_cmd=/bin/busybox poweroff -f\"";
   if (kind == GuestKind::pvh_two) words += " libft.second=10.77.0.11/24";
   return words + fmt::format(" libft.ip={}/24 libft.observer={}", kGuestAddress, kClientAddress);
+}
+
+std::string quoted(const std::string& text) {
+  return text.find('"') == std::string::npos ? '"' + text + '"' : '\'' + text + '\'';
 }
 
 }  // namespace
@@ -52,10 +58,10 @@ std::string xl_config(const XenGuest& guest) {
                   guest.name, hvm ? "hvm" : "pvh", guest.memory_mib, guest.memory_mib,
                   guest.kind == GuestKind::pvh_two ? 2 : 1);
   text += fmt::format(
-      "kernel = \"/guest/{}\"\nramdisk = \"/guest/{}\"\nextra = \"{}\"\n"
+      "kernel = \"/guest/{}\"\nramdisk = \"/guest/{}\"\nextra = {}\n"
       "vif = ['mac=00:16:3e:77:00:10{}'{}]\n",
       hvm ? "vmlinuz" : "vmlinux", hvm ? "initrd.img.gz" : "initrd.img",
-      kernel_arguments(guest.kind), guest.kind == GuestKind::hvm_bare ? ",model=e1000" : "",
+      quoted(kernel_arguments(guest.kind)), guest.kind == GuestKind::hvm_bare ? ",model=e1000" : "",
       second);
   if (hvm) text += "vga = \"none\"\nvnc = 0\nsdl = 0\nusb = 0\nacpi = 1\n";
   if (guest.kind == GuestKind::hvm_bare) text += "serial = \"pty\"\n";

@@ -13,9 +13,9 @@
 #include <fstream>
 #include <sstream>
 
-#include "qemu/qmp.h"
 #include "os/real_clock.h"
 #include "os/socket.h"
+#include "qemu/qmp.h"
 
 namespace libft::lab {
 namespace {

@@ -88,12 +88,17 @@ Result<std::unique_ptr<Protection>> Protection::install(XenPair& pair, const Pro
     FT_TRY(pair.host(side).push(files, "/usr/local/bin", kCommand));
     // libft.so looks for its modules in a folder beside it.
     FT_ASSIGN(const auto linked, pair.host(side).run("ln -sfn . /usr/local/bin/libft", kCommand));
-    // One processor for dom0 and a guest that never sleeps for long: with equal shares libft, and
-    // all network of both, get half of it (docs/XEN.md).
-    FT_ASSIGN(const auto set, pair.host(side).run("xl sched-credit -d Domain-0 -w 4096", kCommand));
+    FT_TRY(made->favour_dom0(side));
   }
   FT_ASSIGN(made->arbiter_, pair.start_etcd());
   return made;
+}
+
+// One processor for dom0 and a guest that never sleeps for long: with equal shares libft, and all
+// network of both, get half of it (docs/XEN.md).
+Status Protection::favour_dom0(Side side) {
+  FT_ASSIGN(const auto set, pair_.host(side).run("xl sched-credit -d Domain-0 -w 4096", kCommand));
+  return {};
 }
 
 std::string Protection::ftctl_line(Side side, std::string_view what) const {
@@ -183,6 +188,12 @@ Status Protection::wait_for_epochs(Side side, std::uint64_t count, Nanos patienc
                   fmt::format("[ $(cat /tmp/epochs 2> /dev/null | wc -l) -ge {} ]", count));
 }
 
+Status Protection::wait_for_more_epochs(Side side, std::uint64_t more, Nanos patience) {
+  return wait_for(
+      side, fmt::format("{} more epochs", more), patience,
+      fmt::format("n=$(wc -l < /tmp/epochs); : ${{first:=$n}}; [ $n -ge $((first + {})) ]", more));
+}
+
 Result<bool> Protection::has_told(Side side, std::string_view event) {
   FT_ASSIGN(const auto said, pair_.host(side).command(grep_log(event), kCommand));
   if (said.code > 1) return failure(Code::timeout, "look for " + std::string(event));
@@ -201,12 +212,14 @@ Status Protection::expect_untold(Side side, std::string_view event) {
                                    told ? last_words(side) : ""));
 }
 
+Status Protection::begin_log_anew(Side side) {
+  auto emptied = pair_.host(side).run(": > /tmp/ftctl.log", kCommand);
+  return emptied ? Status{} : emptied.error();
+}
+
 Status Protection::wait_until_protected(Side side) {
-  FT_TRY(wait_for_event(side, "protected: ", kProtectPatience));
-  FT_ASSIGN(const Json now, status(side));
-  return now.value("protected", false)
-             ? Status{}
-             : Status(Code::io, "protection ended at once" + last_words(side));
+  return wait_for(side, "the guest to be protected", kProtectPatience,
+                  "ftctl status guest --state-dir /run/libft > /dev/null 2>&1");
 }
 
 std::string Protection::last_words(Side side) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A Protection is libft on the two hosts of a XenPair, used as an operator uses it: ftctl in both
 // dom0s with one key, etcd as arbiter, orders and questions as commands; or as a toolstack uses it,
-// through the C ABI. Outsiders are the client
-// with its one connection and the observer, which judge it. The test's main thread.
+// through the C ABI. Outsiders are the client with its one connection and the observer, which judge
+// it. The test's main thread.
 #pragma once
 
 #include <memory>
@@ -38,6 +38,10 @@ class Protection {
   static Result<std::unique_ptr<Protection>> install(XenPair& pair, const Programs& programs,
                                                      Heartbeats heartbeats);
 
+  const std::string& arbiter() const { return arbiter_; }
+  Status favour_dom0(
+      Side side);  // Done by install(); a host that was booted anew has forgotten it.
+
   // Each starts an ftctl that stays.
   Status protect(Side side);   // The guest that runs there.
   Status stand_by(Side side);  // For the other side.
@@ -49,9 +53,12 @@ class Protection {
   Status wait_until_protected(Side side);
   Status wait_for_event(Side side, std::string_view event, Nanos patience);  // In its log.
   Status wait_for_epochs(Side side, std::uint64_t count, Nanos patience);    // In epochs().
-  // In the log of the ftctl that was started there last.
+  Status wait_for_more_epochs(Side side, std::uint64_t more, Nanos patience);
+  // Whether the log of the ftctl that was started there last has it.
+  Result<bool> has_told(Side side, std::string_view event);
   Status expect_told(Side side, std::string_view event);
   Status expect_untold(Side side, std::string_view event);
+  Status begin_log_anew(Side side);  // What it told until now is not found any more.
 
   // `ftctl ORDER guest`, which must succeed. Returns what it printed.
   Result<std::string> order(Side side, std::string_view order);
@@ -72,7 +79,6 @@ class Protection {
   std::string ftctl_line(Side side, std::string_view what) const;
   std::string pair_line(Side side, std::string_view what) const;
   Status start(Side side, std::string_view what);
-  Result<bool> has_told(Side side, std::string_view event);
   Status wait_for(Side side, std::string_view what, Nanos patience, std::string_view condition);
   std::string last_words(Side side);
 
