@@ -19,7 +19,7 @@ for name in $needed; do
     *) echo "needs $name, which it may not drag into its host"; failed=1 ;;
   esac
 done
-readelf -d "$library" | grep -q 'SONAME.*\[libft.so.1\]' || { echo "its SONAME is not libft.so.1"; failed=1; }
+grep -q 'SONAME.*\[libft.so.1\]' <<< "$(readelf -d "$library")" || { echo "its SONAME is not libft.so.1"; failed=1; }
 
 # Every function that the header declares is there, under a version node, and no other.
 declared=$(grep -oE '\bft_[a-z_]+\(' "$headers/libft.h" | tr -d '(' | sort -u)

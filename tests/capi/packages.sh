@@ -25,7 +25,7 @@ grep -q libxen <<< "$depends" && { echo "libft1 depends on Xen: $depends"; exit 
 
 # libft-tools: ftd with its unit, and xl-ft, which reaches Xen's library through libft-xen only.
 tools=$(echo "$work"/made/libft-tools_*.deb)
-! dpkg-deb --field "$tools" Depends | grep -q libxen || { echo "libft-tools depends on Xen"; exit 1; }
+! grep -q libxen <<< "$(dpkg-deb --field "$tools" Depends)" || { echo "libft-tools depends on Xen"; exit 1; }
 grep -q '^ExecStart=/usr/sbin/ftd$' "$root/usr/lib/systemd/system/ftd.service"
 dpkg-deb -e "$tools" "$work/control"
 grep -q '^drwxr-xr-x root/root .* \./etc/libft/$' <<< "$(dpkg-deb -c "$tools")" ||

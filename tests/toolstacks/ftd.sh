@@ -257,7 +257,7 @@ upgrade() {
   is a web role primary && is b web role backup || fail "web did not come back"
   is b web keeper.outdated False || fail "b is outdated"
   grep -q 'every guest' <<< "$(on a upgrade --all)" || fail "nothing is outdated any more"
-  ! on a events web | grep -q ' suspected ' || fail "somebody suspected somebody"
+  ! grep -q ' suspected ' <<< "$(on a events web)" || fail "somebody suspected somebody"
   old=$(of b web keeper.pid)
   on b upgrade web  # A backup, in its place.
   is a web role primary && is b web role backup || fail "roles changed for a backup's sake"
