@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // What a Protection asks the arbiter before it begins: may the guest be started on this host, and
 // whose life of it a new one puts an end to.
-#include "core/start_guard.h"
-
 #include <fmt/format.h>
 
 #include <future>
@@ -10,16 +8,17 @@
 #include "failover/answers.h"
 #include "failover/arbiter_thread.h"
 #include "failover/open_arbiter.h"
+#include "failover/start_guard.h"
 #include "os/thread.h"
 #include "protection.h"
 
 namespace libft::capi {
 namespace {
 
-using core::MayStart;
+using failover::MayStart;
 
 Outcome told(const std::string& guest, const std::string& host, const ReadAnswer& answer) {
-  switch (core::may_start(host, answer)) {
+  switch (failover::may_start(host, answer)) {
     case MayStart::yes: return {};
     case MayStart::owned_elsewhere:
       return {FT_E_FENCED,

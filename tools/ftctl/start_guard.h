@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What the start guard (core/start_guard.h) says, in ftctl's words. Pure; any thread.
+// What the start guard (failover/start_guard.h) says, in ftctl's words. Pure; any thread.
 #pragma once
 
 #include <string>
