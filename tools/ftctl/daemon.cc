@@ -17,10 +17,12 @@ namespace libft::ftctl {
 
 namespace {
 
-constexpr int kProgressEveryMs = 200;
-// A session whose state changes says so in an event, and is looked at then; this is for what goes
-// wrong silently. Each look asks the kernel about every queue that holds the guest's output.
-constexpr std::chrono::seconds kLookEvery{1};
+constexpr int kWaitMs = 200;
+constexpr std::chrono::milliseconds kProgressEvery{200};
+// A session says in an event that something changes, and its status says the same a little later:
+// so it is looked at then, and often in the second after it. Else seldom, because each look asks
+// the kernel about every queue that holds the guest's output.
+constexpr std::chrono::milliseconds kLookEvery{1000}, kLookOften{200}, kLookOftenFor{1000};
 constexpr Nanos kHandOverPatience = std::chrono::seconds{30};
 constexpr std::chrono::seconds kStoreEvery{1};
 
@@ -79,18 +81,25 @@ Status Daemon::listen(const std::string& control_path) {
   return {};
 }
 
+bool Daemon::is_due(Served& served, std::chrono::steady_clock::time_point now) {
+  const bool changed = std::exchange(served.changed, false);
+  if (changed) served.look_often_until = now + kLookOftenFor;
+  const auto every = now < served.look_often_until ? kLookOften : kLookEvery;
+  if (!changed && now - served.looked_at < every) return false;
+  served.looked_at = now;
+  return true;
+}
+
 int Daemon::run() {
   serving_ = true;
   while (!all_ended()) {
     wait_for_something();
     // Epochs come hundreds of times a second, and change nothing here.
     const auto now = std::chrono::steady_clock::now();
-    const bool due = now - looked_at_ >= kLookEvery;
     for (Served& served : served_) {
       deliver(served);
-      if (std::exchange(served.changed, false) || due) look_at(served);
+      if (is_due(served, now)) look_at(served);
     }
-    if (due) looked_at_ = now;
     show_progress();
     signalfd_siginfo signal{};
     std::uint64_t stops = 0;
@@ -109,7 +118,7 @@ void Daemon::wait_for_something() {
   for (const Served& served : served_) {
     if (!served.end) waits.push_back({served.session->poll_fd(), POLLIN, 0});
   }
-  ::poll(waits.data(), waits.size(), kProgressEveryMs);
+  ::poll(waits.data(), waits.size(), kWaitMs);
 }
 
 void Daemon::deliver(Served& served) {
@@ -251,7 +260,7 @@ void Daemon::hand_back(const Served& served) {
 void Daemon::show_progress() {
   if (!log_.shows_progress()) return;
   const auto now = std::chrono::steady_clock::now();
-  if (now - shown_at_ < std::chrono::milliseconds{kProgressEveryMs}) return;
+  if (now - shown_at_ < kProgressEvery) return;
   shown_at_ = now;
   std::string line;
   for (const Served& served : served_) {

@@ -53,6 +53,7 @@ class Daemon {
     std::chrono::steady_clock::time_point store_again_at{};
     bool was_primary = false;
     bool changed = true;  // Something other than an epoch happened: look at its state.
+    std::chrono::steady_clock::time_point looked_at{}, look_often_until{};
     std::atomic<bool> handing_over = false;  // On purpose: that it is fenced then is success.
     bool told_failed = false;
     bool forgot_earlier = false;
@@ -60,6 +61,7 @@ class Daemon {
   };
 
   void wait_for_something();
+  static bool is_due(Served& served, std::chrono::steady_clock::time_point now);
   void deliver(Served& served);
   void take_event(Served& served, const SessionEvent& event);
   Json record_of(const Served& served, const SessionEvent& event) const;
@@ -86,7 +88,7 @@ class Daemon {
   Descriptor stop_;  // An eventfd, for `ftctl stop`.
   std::string state_dir_;
   EventBook events_;
-  std::chrono::steady_clock::time_point looked_at_{}, shown_at_{};
+  std::chrono::steady_clock::time_point shown_at_{};
   std::list<Served> served_;  // Complete before run(); sessions stay until the destructor.
   Ending ending_;
   std::atomic<bool> serving_ = false;
