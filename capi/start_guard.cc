@@ -84,8 +84,10 @@ Outcome Protection::may_start(Given<ft_completion>& done) {
 // The option anew: whoever the record names as the owner is the life that ends.
 Status Protection::end_earlier_life(Arbiter* port, SessionOptions& options) const {
   const ReadAnswer answer = read_record(port);
-  if (answer.outcome == ReadAnswer::Outcome::unknown)
-    return Status(Code::timeout, told(guest_.name(), host(), answer).cause);
+  if (answer.outcome == ReadAnswer::Outcome::unknown) {
+    const Outcome why = told(guest_.name(), host(), answer);
+    return to_status(FT_E_TIMEOUT, why.cause, why.remedy);
+  }
   options.take_over_record = answer.outcome == ReadAnswer::Outcome::found && !answer.record.ended;
   options.earlier = answer.record.owner;
   return {};
