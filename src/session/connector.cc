@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "os/real_clock.h"
 #include "os/thread.h"
 #include "transport/close_after.h"
 
