@@ -5,7 +5,6 @@
 #include <doctest/doctest.h>
 #include <libft.h>
 #include <poll.h>
-#include <stdlib.h>
 
 #include <chrono>
 #include <cstdint>
@@ -16,33 +15,20 @@
 #include <string>
 #include <vector>
 
+#include "by_name.h"
+
 namespace {
-
-using Pairs = std::vector<std::pair<std::string, std::string>>;
-
-struct Folder {
-  Folder() { REQUIRE(::mkdtemp(path.data()) != nullptr); }
-  ~Folder() { std::filesystem::remove_all(path); }
-  std::string path = "/tmp/libft-machine.XXXXXX";
-};
 
 class Host {
  public:
   Host(const Folder& folder, const std::string& name, const Pairs& more) {
-    ft_options* options = nullptr;
-    REQUIRE(ft_options_new(&options, nullptr) == FT_OK);
     Pairs all{{"name", "bank"},
               {"host", name},
               {"arbiter", "file:" + folder.path},
               {"listen", "unix:" + folder.path + "/" + name},
               {"heartbeat_missed_max", "20"}};  // Everything shares this machine's processor.
     all.insert(all.end(), more.begin(), more.end());
-    for (const auto& option : all)
-      REQUIRE_MESSAGE(
-          ft_options_set(options, option.first.c_str(), option.second.c_str(), nullptr) == FT_OK,
-          option.first);
-    REQUIRE(ft_session_new(options, &session, nullptr) == FT_OK);
-    ft_options_free(options);
+    session = session_by_name(all);
     ft_log_sink sink{};
     sink.struct_size = sizeof sink;
     sink.user = this;

@@ -2,19 +2,11 @@
 // What is asked of the arbiter before anything begins: may this host start the guest, and who gives
 // up which life of it. Guests of libft's own, over an arbiter's folder; and an arbiter in C.
 #include <doctest/doctest.h>
-#include <stdlib.h>
 
-#include <filesystem>
-
+#include "by_name.h"
 #include "toy.h"
 
 namespace {
-
-struct Folder {
-  Folder() { REQUIRE(::mkdtemp(path.data()) != nullptr); }
-  ~Folder() { std::filesystem::remove_all(path); }
-  std::string path = "/tmp/libft-start.XXXXXX";
-};
 
 struct Answer {
   std::int32_t status = 1;
@@ -31,25 +23,16 @@ ft_completion into(Answer& answer) {
   return done;
 }
 
-using Pairs = std::vector<std::pair<std::string, std::string>>;
-
 class Host {
  public:
   Host(const std::string& name, const std::string& arbiter, const Pairs& more = {}) {
-    ft_options* options = nullptr;
-    REQUIRE(ft_options_new(&options, nullptr) == FT_OK);
     Pairs all{{"name", "web"},
               {"host", name},
               {"arbiter", arbiter},
               {"heartbeat", "none"},
               {"guest", "memory:mib=4,pages=5"}};
     all.insert(all.end(), more.begin(), more.end());
-    for (const auto& option : all)
-      REQUIRE_MESSAGE(
-          ft_options_set(options, option.first.c_str(), option.second.c_str(), nullptr) == FT_OK,
-          option.first);
-    REQUIRE(ft_session_new(options, &session, nullptr) == FT_OK);
-    ft_options_free(options);
+    session = session_by_name(all);
   }
   ~Host() { ft_session_free(session); }
   Host(const Host&) = delete;
