@@ -31,7 +31,7 @@ std::uint64_t frame_checksum(std::span<const std::byte> header,
 
 bool known(FrameType type) {
   return (type >= FrameType::hello && type <= FrameType::change) ||
-         (type >= FrameType::sync_pages && type <= FrameType::epoch_log);
+         (type >= FrameType::sync_pages && type <= FrameType::frames_out);
 }
 
 FrameHeader parse_header(std::span<const std::byte> bytes) {

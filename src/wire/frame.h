@@ -29,6 +29,8 @@ enum class FrameType : std::uint16_t {
   epoch_begin, epoch_pages, epoch_state, epoch_end,
   input_copy,       // One frame that came in for the guest, optional.
   epoch_log,        // What was not determined in an epoch: see log.h.
+  frames_in,        // Copies of what came in for the guest, to its follower: see copies.h.
+  frames_out,       // Copies of what the follower sent, to the primary.
 };
 
 struct FrameHeader {

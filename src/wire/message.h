@@ -28,6 +28,8 @@ constexpr std::uint64_t executed = 1u << 4;  // A log is acknowledged when it wa
 constexpr std::uint64_t rebases = 1u << 5;
 constexpr std::uint64_t changes = 1u << 6;  // The strategy may change: see Change.
 constexpr std::uint64_t delays = 1u << 7;   // A backup may execute late on purpose: see Followed.
+// The backup runs the guest from checkpoints that say so, and what both say is compared: copies.h.
+constexpr std::uint64_t compares = 1u << 8;
 }  // namespace feature
 
 struct RegionShape {  // A GuestInfo::memory entry without its bytes.
@@ -136,7 +138,9 @@ struct Verify {
   bool operator==(const Verify&) const = default;
 };
 
-struct Followed {  // Backup to primary: epoch `id`, a log, was executed here, up to its mark.
+// Backup to primary: epoch `id`, a log, was executed here, up to its mark. With feature `compares`:
+// the guest runs here from checkpoint `id` on.
+struct Followed {
   EpochId id;
   // From a backup that executes late on purpose: without that, it would have executed so much.
   std::optional<EpochId> caught_up{};

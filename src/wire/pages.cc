@@ -11,7 +11,7 @@ namespace {
 constexpr RecordType kPages = 0x8042, kPlan = 0x8043, kState = 0x8044, kTotals = 0x8045,
                      kProbe = 0x8046, kInput = 0x8050;
 constexpr unsigned kCodingShift = 56;
-constexpr std::uint8_t kFirst = 1, kEnded = 2, kPaused = 4, kRebase = 8;
+constexpr std::uint8_t kFirst = 1, kEnded = 2, kPaused = 4, kRebase = 8, kRun = 16;
 
 }  // namespace
 
@@ -74,7 +74,7 @@ Result<PageEntry> next_entry(std::span<const std::byte>& entries) {
 
 std::uint8_t EpochBegin::flags() const {
   return std::uint8_t((first ? kFirst : 0) | (guest_ended ? kEnded : 0) |
-                      (guest_paused ? kPaused : 0) | (rebase ? kRebase : 0));
+                      (guest_paused ? kPaused : 0) | (rebase ? kRebase : 0) | (run ? kRun : 0));
 }
 
 void append_epoch_begin(std::vector<std::byte>& to, FrameHeader header, const EpochBegin& begin) {
@@ -108,14 +108,17 @@ Result<EpochBegin> decode_epoch_begin(const Frame& frame) {
     return failure(wrong(kPlan, "unknown coding of the device state"));
   if (begin.state_coding == Coding::raw && begin.state_coded_bytes != begin.state_bytes)
     return failure(wrong(kPlan, "a raw device state that is not as long as itself"));
-  if ((flags & ~(kFirst | kEnded | kPaused | kRebase)) != 0 || zero != 0)
+  if ((flags & ~(kFirst | kEnded | kPaused | kRebase | kRun)) != 0 || zero != 0)
     return failure(wrong(kPlan, "unknown flags"));
   begin.first = flags & kFirst;
   begin.guest_ended = flags & kEnded;
   begin.guest_paused = flags & kPaused;
   begin.rebase = flags & kRebase;
+  begin.run = flags & kRun;
   if (begin.first && begin.rebase)
     return failure(wrong(kPlan, "the first image cannot replace another"));
+  if (begin.rebase && begin.run)
+    return failure(wrong(kPlan, "a guest to be run from an image beside a log"));
   FT_TRY(records.all_understood());
   return begin;
 }

@@ -74,6 +74,8 @@ struct EpochBegin {
   bool first = false, guest_ended = false, guest_paused = false;
   // The image only: the epoch itself travels as a log, and is acknowledged as such.
   bool rebase = false;
+  // The backup is to run the guest from here (feature `compares`).
+  bool run = false;
   std::uint8_t flags() const;
   bool operator==(const EpochBegin&) const = default;
 };

@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "wire/copies.h"
 #include "wire/frame.h"
 #include "wire/log.h"
 #include "wire/pages.h"
@@ -39,7 +40,24 @@ void decode_message(const Frame& frame) {
   if (!back || !(*back == *message)) std::abort();
 }
 
+// What was read can be written again, and is read in the same way.
+void read_copies(const Frame& frame) {
+  const auto copies = decode_copies(frame);
+  if (!copies) return;
+  CopiesWriter writer(frame.header.type, *GuestId::from_name("golden"));
+  for (const FrameCopy& copy : *copies) writer.add(frame.header.id, copy);
+  if (frame.payload.size() > kCopiesBytesMax) return;  // More than one frame now.
+  const auto bytes = writer.take();
+  const auto again =
+      decode_copies({frame.header, std::span<const std::byte>(bytes).subspan(kHeaderBytes)});
+  const auto same = [](const FrameCopy& one, const FrameCopy& other) {
+    return one.nic == other.nic && std::ranges::equal(one.bytes, other.bytes);
+  };
+  if (!again || !std::ranges::equal(*again, *copies, same)) std::abort();
+}
+
 void decode_any(const Frame& frame) {
+  read_copies(frame);
   decode_message(frame);
   if (auto pages = decode_pages(frame))
     while (!pages->entries.empty() && next_entry(pages->entries)) {

@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "wire/copies.h"
 #include "wire/frame.h"
 #include "wire/log.h"
 #include "wire/pages.h"
@@ -170,6 +171,35 @@ inline Bytes golden_rebase_bytes() {
   const Followed late{{Generation{7}, Epoch{46}}, EpochId{Generation{7}, Epoch{48}}};
   const Bytes followed = encode(late, golden_guest(), Generation{7});
   all.insert(all.end(), followed.begin(), followed.end());
+  return all;
+}
+
+// What the feature `compares` adds.
+inline Bytes golden_compare_bytes() {
+  using namespace wire;
+  Bytes all;
+  FrameHeader header;
+  header.guest = golden_guest().bytes();
+  header.id = {Generation{7}, Epoch{45}};
+  append_epoch_begin(all, header,
+                     {.base = {Generation{6}, Epoch{40}},
+                      .pages = 4,
+                      .state_bytes = 30,
+                      .state_coded_bytes = 20,
+                      .state_coding = Coding::delta,
+                      .run = true});
+  const auto append = [&all](const Bytes& frames) {
+    all.insert(all.end(), frames.begin(), frames.end());
+  };
+  const Bytes small(60, std::byte{0xa5}), large(1514, std::byte{0x5a});
+  CopiesWriter in(FrameType::frames_in, golden_guest());
+  in.add(header.id, {0, small});
+  in.add(header.id, {3, large});
+  append(in.take());
+  append(encode(Followed{header.id}, golden_guest(), Generation{8}));
+  CopiesWriter out(FrameType::frames_out, golden_guest());
+  out.add(header.id, {255, large});
+  append(out.take());
   return all;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Writes the golden files of the current version to the paths given, those of features to
-// the second and third: for a new version only.
+// the second and those behind it: for a new version only.
 #include <cstdio>
 
 #include "unit/wire/golden_frames.h"
@@ -17,9 +17,10 @@ bool write(const char* path, const libft::test::Bytes& bytes) {
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count != 4) return 2;
+  if (count != 5) return 2;
   const bool written = write(arguments[1], libft::test::golden_bytes()) &&
                        write(arguments[2], libft::test::golden_log_bytes()) &&
-                       write(arguments[3], libft::test::golden_rebase_bytes());
+                       write(arguments[3], libft::test::golden_rebase_bytes()) &&
+                       write(arguments[4], libft::test::golden_compare_bytes());
   return written ? 0 : 1;
 }
