@@ -52,11 +52,11 @@ std::byte* FrameRing::place(std::size_t bytes) {
   return head_ - tail_ > bytes ? memory_.get() + tail_ : nullptr;
 }
 
-bool FrameRing::push(const Frame& frame) {
+std::optional<FrameRing::Place> FrameRing::push(const Frame& frame) {
   FT_ASSERT(frame.bytes.size() <= kFrameBytesMax);
   const std::size_t bytes = record_bytes(frame.bytes.size());
   std::byte* at = place(bytes);
-  if (at == nullptr) return false;
+  if (at == nullptr) return std::nullopt;
   const Header header{static_cast<std::uint32_t>(frame.bytes.size()), frame.nic};
   std::memcpy(at, &header, sizeof header);
   if (!frame.bytes.empty()) {
@@ -66,7 +66,7 @@ bool FrameRing::push(const Frame& frame) {
   if (tail_ == capacity_) tail_ = 0;
   ++frames_;
   payload_bytes_ += frame.bytes.size();
-  return true;
+  return Place{static_cast<std::size_t>(at - memory_.get())};
 }
 
 std::size_t FrameRing::front_offset() const {
@@ -76,11 +76,13 @@ std::size_t FrameRing::front_offset() const {
   return header.length == kGoOnAtZero ? 0 : head_;
 }
 
-Frame FrameRing::front() const {
-  const std::size_t at = front_offset();
+Frame FrameRing::front() const { return at(Place{front_offset()}); }
+
+Frame FrameRing::at(Place place) const {
+  const std::byte* const record = memory_.get() + place.offset;
   Header header;
-  std::memcpy(&header, memory_.get() + at, sizeof header);
-  return {header.nic, {memory_.get() + at + sizeof header, header.length}};
+  std::memcpy(&header, record, sizeof header);
+  return {header.nic, {record + sizeof header, header.length}};
 }
 
 void FrameRing::pop() {

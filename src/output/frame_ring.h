@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "libft/status.h"
@@ -26,10 +27,15 @@ class FrameRing {
   // Memory is reserved here and touched only as far as frames fill it.
   static Result<FrameRing> create(std::size_t capacity_bytes);
 
-  // False, and nothing stored, when the frame does not fit. REQUIRES: at most kFrameBytesMax.
-  bool push(const Frame& frame);
+  // Where a frame lies, until it is popped.
+  struct Place {
+    std::size_t offset = 0;
+  };
+  // None, and nothing stored, when the frame does not fit. REQUIRES: at most kFrameBytesMax.
+  std::optional<Place> push(const Frame& frame);
   Frame front() const;  // REQUIRES: not empty.
-  void pop();           // REQUIRES: not empty.
+  Frame at(Place place) const;
+  void pop();  // REQUIRES: not empty.
   void clear();
 
   bool empty() const { return frames_ == 0; }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/assert.h"
 #include "os/thread.h"
 #include "output/tap.h"
 
@@ -67,6 +68,7 @@ FramesGate::FramesGate(std::vector<Nic> nics, HeldFrames held, FramesGateOptions
       state_(options_.start == GateStart::standby ? State::standby : State::held),
       held_(std::move(held)),
       nics_(std::move(nics)),
+      injected_(kFrameBytesMax),
       input_frame_(kFrameBytesMax) {}
 
 FramesGate::~FramesGate() {
@@ -110,7 +112,9 @@ Status FramesGate::seal(EpochId id) {
                               to_string(id), held_.bytes()));
   }
   waiting_ = false;  // Whoever seals knows already.
-  return held_.seal(id);
+  const Status sealed = held_.seal(id);
+  if (held_.due()) wake_pump();  // The judge let out some of what was read just now.
+  return sealed;
 }
 
 Status FramesGate::release(EpochId id) {
@@ -147,6 +151,43 @@ Status FramesGate::open() {
   return {};
 }
 
+void FramesGate::set_judge(Judge judge) {
+  const std::lock_guard lock(output_mutex_);
+  judge_ = std::move(judge);
+}
+
+void FramesGate::let_out(std::span<const FrameNo> frames) {
+  {
+    const std::lock_guard lock(output_mutex_);
+    for (const FrameNo frame : frames) held_.let_out(frame.value);
+  }
+  write_due_and_tell();
+}
+
+// What an earlier guest sent lies in the socket until it is read, or the port turns to another.
+void FramesGate::follow(FollowerSink sink) {
+  const std::lock_guard input_lock(input_mutex_);
+  const std::lock_guard output_lock(output_mutex_);
+  FT_ASSERT(state_ == State::standby || state_ == State::follows);
+  for (Nic& nic : nics_) {
+    while (batch_.receive(nic.ports.guest.fd(), FrameBatch::kFramesMax) > 0) {
+    }
+    nic.backlog.clear();
+    nic.ports.guest.look_for_guest();
+  }
+  discarded_ += held_.discard();
+  waiting_ = false;
+  follower_sink_ = std::move(sink);
+  state_ = State::follows;
+}
+
+void FramesGate::set_rewrite(Rewrite rewrite) {
+  const std::lock_guard input_lock(input_mutex_);
+  const std::lock_guard output_lock(output_mutex_);
+  to_guest_ = std::move(rewrite.to_guest);
+  to_world_ = std::move(rewrite.to_world);
+}
+
 GateStatistics FramesGate::statistics() const {
   GateStatistics statistics;
   for (const auto& count : dropped_) statistics.packets_dropped += count;
@@ -171,9 +212,22 @@ FramesGate::Collected FramesGate::collect_batch(unsigned nic, bool use_reserve) 
       count_drop(DropReason::frame_too_large);
       continue;
     }
-    if (held_.push({nic, batch_.frame(i)}) == HeldFrames::Pushed::first_waiting) waiting_ = true;
+    take_output(nic, batch_.frame(i));
   }
   return got < room ? Collected::all : Collected::batch;
+}
+
+// REQUIRES: there is room for it.
+void FramesGate::take_output(unsigned nic, std::span<std::byte> frame) {
+  const FrameNo number{held_.next_number()};
+  const bool follows = state_ == State::follows;
+  if (follows && follower_sink_) follower_sink_(nic, frame);
+  if (judge_ && state_ == State::held) judge_(number, nic, frame, leave_);
+  if (to_world_) to_world_(nic, frame);
+  if (follows) return;
+  if (held_.push({nic, frame}) == HeldFrames::Pushed::first_waiting) waiting_ = true;
+  for (const FrameNo one : leave_) held_.let_out(one.value);
+  leave_.clear();
 }
 
 bool FramesGate::collect_all() {

@@ -8,14 +8,16 @@
 //
 //            outgoing (guest to world)             incoming (world to guest)
 //   standby  held, as in "held"                    dropped, not counted: nobody is at home
-//   held     kept until release() of its epoch     delivered at once
+//   follows  to the follower's sink                as in "standby"; inject_input() delivers
+//   held     kept until release() of its epoch,    delivered at once
+//            or until the judge says so
 //   open     forwarded at once                     delivered at once
 //
-// hold() and open() leave `standby` for ever. A gate on standby has its TAP attached and its
-// carrier up: a promotion then needs no change of a link, an event that bridges and the kernel may
-// delay. A switch sends it nothing but broadcasts, because it never saw the guest's address on that
-// port. Whoever promotes calls open() (or hold(), with a backup in place) and sends nothing itself:
-// QEMU's own announcement passes through.
+// hold() and open() leave `standby` and `follows` for ever. A gate on standby has its TAP attached
+// and its carrier up: a promotion then needs no change of a link, an event that bridges and the
+// kernel may delay. A switch sends it nothing but broadcasts, because it never saw the guest's
+// address on that port. Whoever promotes calls open() (or hold(), with a backup in place) and sends
+// nothing itself: QEMU's own announcement passes through.
 //
 // Nothing is lost without a fault. At its limit the gate stops reading from QEMU and the guest
 // finds its link full; towards a guest that reads nothing there is a bounded backlog. What is
@@ -32,6 +34,7 @@
 #include <thread>
 #include <vector>
 
+#include "libft/compared_gate.h"
 #include "libft/input_tap.h"
 #include "libft/log.h"
 #include "libft/output_gate.h"
@@ -84,7 +87,7 @@ struct GateDrop {
   std::uint64_t frames;  // Since the last report of this reason; at most ten reports a second.
 };
 
-class FramesGate final : public OutputGate, public InputTap {
+class FramesGate final : public OutputGate, public InputTap, public ComparedGate {
  public:
   // Sinks are called on any of the gate's threads, return quickly, and must not call the gate
   // except statistics(). Once a set_*_sink() returned, the sink before is not running any more.
@@ -117,6 +120,11 @@ class FramesGate final : public OutputGate, public InputTap {
   // Delivers a recorded frame to the guest, after those delivered before it. In any state.
   Status inject_input(unsigned nic, std::span<const std::byte> frame) override;
 
+  void set_judge(Judge judge) override;
+  void let_out(std::span<const FrameNo> frames) override;
+  void follow(FollowerSink sink) override;
+  void set_rewrite(Rewrite rewrite) override;
+
  private:
   struct Nic {
     GateNic ports;
@@ -126,7 +134,7 @@ class FramesGate final : public OutputGate, public InputTap {
   };
   enum class Wrote { batch, nothing_due, must_wait };
   enum class Collected { all, no_room, batch };
-  enum class State { standby, held, open };
+  enum class State { standby, follows, held, open };
 
   FramesGate(std::vector<Nic> nics, HeldFrames held, FramesGateOptions options, Log& log);
 
@@ -134,8 +142,9 @@ class FramesGate final : public OutputGate, public InputTap {
   void wait_for_work();
   int list_waits();
   void collect_output();
-  Collected collect_batch(unsigned nic, bool use_reserve);  // REQUIRES: output_mutex_
-  bool collect_all();                                       // REQUIRES: output_mutex_
+  Collected collect_batch(unsigned nic, bool use_reserve);     // REQUIRES: output_mutex_
+  bool collect_all();                                          // REQUIRES: output_mutex_
+  void take_output(unsigned nic, std::span<std::byte> frame);  // REQUIRES: output_mutex_
   void write_due();
   void write_due_and_tell();
   Wrote write_batch();
@@ -164,10 +173,16 @@ class FramesGate final : public OutputGate, public InputTap {
   bool pump_waits_for_room_ = false;
   std::uint64_t released_ = 0;
   std::uint64_t discarded_ = 0;
+  Judge judge_;
+  std::vector<FrameNo> leave_;  // What the judge said of one frame.
+  FollowerSink follower_sink_;
+  std::function<void(unsigned, std::span<std::byte>)> to_world_;
 
   // Incoming: the pump's and inject_input()'s. Where both are held, this one is taken first.
   std::mutex input_mutex_;
   std::vector<Nic> nics_;
+  std::function<void(unsigned, std::span<std::byte>)> to_guest_;
+  std::vector<std::byte> injected_;     // input_mutex_
   std::vector<std::byte> input_frame_;  // pump only
   std::vector<pollfd> waits_;           // pump only: what it polls for
   std::atomic<std::uint64_t> packets_in_ = 0;

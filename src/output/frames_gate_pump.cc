@@ -110,13 +110,14 @@ void FramesGate::take_input(unsigned nic) {
                      .message());
     }
     if (got <= 0) return;
-    if (state_ == State::standby) continue;
-    const std::span<const std::byte> frame(input_frame_.data(), static_cast<std::size_t>(got));
+    if (state_ == State::standby || state_ == State::follows) continue;
+    const std::span<std::byte> frame(input_frame_.data(), static_cast<std::size_t>(got));
     const std::lock_guard lock(input_mutex_);
     {
       const std::lock_guard sink_lock(sink_mutex_);
       if (input_sink_) input_sink_(frame, nic);
     }
+    if (to_guest_) to_guest_(nic, frame);
     deliver(nic, frame);
   }
 }
@@ -154,6 +155,12 @@ Status FramesGate::inject_input(unsigned nic, std::span<const std::byte> frame) 
   }
   {
     const std::lock_guard lock(input_mutex_);
+    if (to_guest_) {
+      const std::span<std::byte> copy(injected_.data(), frame.size());
+      std::copy(frame.begin(), frame.end(), copy.begin());
+      to_guest_(nic, copy);
+      frame = copy;
+    }
     deliver(nic, frame);
   }
   wake_pump();  // Should it have gone to the backlog.

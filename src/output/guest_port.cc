@@ -83,6 +83,10 @@ std::span<const std::byte> FrameBatch::frame(unsigned index) const {
   return {memory_.get() + index * kFrameBytesMax, messages_[index].msg_len};
 }
 
+std::span<std::byte> FrameBatch::frame(unsigned index) {
+  return {memory_.get() + index * kFrameBytesMax, messages_[index].msg_len};
+}
+
 bool FrameBatch::truncated(unsigned index) const {
   return (messages_[index].msg_hdr.msg_flags & MSG_TRUNC) != 0;
 }

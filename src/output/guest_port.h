@@ -29,6 +29,7 @@ class FrameBatch {
   // Reads what is there now, `frames_max` at most. Returns how many; 0 when there is nothing.
   unsigned receive(int fd, unsigned frames_max);
   std::span<const std::byte> frame(unsigned index) const;
+  std::span<std::byte> frame(unsigned index);
   bool truncated(unsigned index) const;  // Larger than any NIC's frame: not to be forwarded.
 
  private:

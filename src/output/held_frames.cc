@@ -18,6 +18,7 @@ Result<HeldFrames> HeldFrames::create(const HeldLimits& limits) {
 void HeldFrames::open() {
   open_ = true;
   sealed_.clear();
+  singles_.clear();
   due_end_ = sealed_end_ = pushed_;
 }
 
@@ -26,7 +27,9 @@ bool HeldFrames::full() const {
 }
 
 HeldFrames::Pushed HeldFrames::push(const Frame& frame) {
-  if (!ring_.push(frame)) return Pushed::no_room;
+  const auto place = ring_.push(frame);
+  if (!place) return Pushed::no_room;
+  slots_.push_back({*place});
   ++pushed_;
   if (open_) {
     due_end_ = sealed_end_ = pushed_;
@@ -61,16 +64,46 @@ void HeldFrames::release(EpochId id) {
 }
 
 std::uint64_t HeldFrames::discard() {
-  const std::uint64_t frames = ring_.frames();
+  const std::uint64_t held = frames();
   ring_.clear();
   sealed_.clear();
+  slots_.clear();
+  singles_.clear();
+  gone_ = gone_bytes_ = 0;
   open_ = false;
   popped_ = due_end_ = sealed_end_ = pushed_;
-  return frames;
+  return held;
 }
 
+bool HeldFrames::is_held(std::uint64_t number) const {
+  return number >= popped_ && number < pushed_ && !slots_[number - popped_].gone;
+}
+
+void HeldFrames::let_out(std::uint64_t number) {
+  if (is_held(number) && number >= due_end_) singles_.push_back(number);
+}
+
+// Frames of one flow come in the order of their numbers in either queue, and an epoch's all before
+// those that leave one by one: so a flow keeps its order.
 void HeldFrames::pop() {
+  if (popped_ < due_end_) {
+    drop_front();
+  } else {
+    slots_[singles_.front() - popped_].gone = true;
+    ++gone_;
+    gone_bytes_ += ring_.at(single().place).bytes.size();
+  }
+  while (!slots_.empty() && slots_.front().gone) drop_front();
+  while (!singles_.empty() && !is_held(singles_.front())) singles_.pop_front();
+}
+
+void HeldFrames::drop_front() {
+  if (slots_.front().gone) {
+    --gone_;
+    gone_bytes_ -= ring_.front().bytes.size();
+  }
   ring_.pop();
+  slots_.pop_front();
   ++popped_;
 }
 

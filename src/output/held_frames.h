@@ -40,13 +40,19 @@ class HeldFrames {
   void release(EpochId id);
   std::uint64_t discard();  // Everything; the number of frames. Holds from then on.
 
+  // The number of the frame that is pushed next. Numbers ascend over the life of the object.
+  std::uint64_t next_number() const { return pushed_; }
+  // One frame may leave before its epoch: behind what epochs let out, and what was let out so
+  // before. One that is not held any more is passed over.
+  void let_out(std::uint64_t number);
+
   // The next frame that may leave. Leaving is: front(), write it, pop().
-  bool due() const { return popped_ < due_end_; }
-  Frame front() const { return ring_.front(); }
+  bool due() const { return popped_ < due_end_ || !singles_.empty(); }
+  Frame front() const { return popped_ < due_end_ ? ring_.front() : ring_.at(single().place); }
   void pop();
 
-  std::uint64_t frames() const { return ring_.frames(); }
-  std::uint64_t bytes() const { return ring_.payload_bytes(); }
+  std::uint64_t frames() const { return ring_.frames() - gone_; }
+  std::uint64_t bytes() const { return ring_.payload_bytes() - gone_bytes_; }
 
  private:
   struct Sealed {
@@ -54,18 +60,30 @@ class HeldFrames {
     std::uint64_t end;  // The count of frames ever pushed when it was sealed.
   };
 
+  struct Slot {
+    FrameRing::Place place;
+    bool gone = false;  // It left before those in front of it, which still lie in the ring.
+  };
+
   HeldFrames(const HeldLimits& limits, FrameRing ring) : limits_(limits), ring_(std::move(ring)) {}
+  bool is_held(std::uint64_t number) const;
+  const Slot& single() const { return slots_[singles_.front() - popped_]; }
+  void drop_front();
 
   HeldLimits limits_;
   FrameRing ring_;
   bool open_ = false;
-  // Frames are counted from the first one ever: popped <= due_end <= sealed ends <= pushed.
+  // Frames are counted from the first one ever: due_end <= sealed ends <= pushed, and popped is
+  // beyond due_end only by single frames.
   std::uint64_t pushed_ = 0;
   std::uint64_t popped_ = 0;
   std::uint64_t due_end_ = 0;
   std::uint64_t sealed_end_ = 0;  // Frames from here on belong to no epoch yet.
   EpochId sealed_last_{};
-  std::deque<Sealed> sealed_;  // At most epochs_max.
+  std::deque<Sealed> sealed_;          // At most epochs_max.
+  std::deque<Slot> slots_;             // Of each frame in the ring: from popped_ to pushed_.
+  std::deque<std::uint64_t> singles_;  // To leave one by one; the first of them is held.
+  std::uint64_t gone_ = 0, gone_bytes_ = 0;
 };
 
 }  // namespace libft::output

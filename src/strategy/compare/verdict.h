@@ -5,12 +5,11 @@
 #include <string_view>
 #include <vector>
 
-#include "libft/types.h"
+#include "libft/compared_gate.h"
 
 namespace libft::compare {
 
-// A frame of the primary's, numbered by whoever holds it; ascending.
-using FrameNo = Number<struct FrameTag>;
+using libft::FrameNo;  // Of the primary's frames: its gate numbers them.
 
 // Why the pair must go on from a checkpoint.
 enum class Reason {
