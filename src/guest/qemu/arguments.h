@@ -85,6 +85,8 @@ struct StandbyArguments {
   std::string serial;                               // File for the first serial port; empty: none.
   std::string accel;                                // Empty: as on the primary.
   std::map<std::string, std::string> replacements;  // Files under other names here.
+  // Share this memory, one path for each memory backend; none: it has its own.
+  std::vector<std::string> memory_paths{};
 };
 // The command line of a QEMU that waits for a state (`-incoming defer -S`).
 Result<Arguments> standby_arguments(const Arguments& shape, const StandbyArguments& here);

@@ -100,6 +100,9 @@ class Qemu final : public QemuGuest {
   Status set_running() override;
 
   const GuestInfo& info() const override { return info_; }
+  Status announce_nothing() override;
+  Status run_as_standby() override;
+  Status stop_as_standby() override;
   void set_event_sink(std::function<void(GuestEvent)> sink) override {
     watcher_.set_sink(std::move(sink));
   }
@@ -360,9 +363,29 @@ Status Qemu::load_state(std::span<const std::byte> state) {
   return loaded.ok() ? loaded : with_last_words(loaded).within("load the device state");
 }
 
+Status Qemu::announce_nothing() {
+  auto set = process_.qmp->execute("migrate-set-parameters", {{"announce-rounds", 0}});
+  return set ? Status() : set.error().within("announce nothing");
+}
+
+Status Qemu::run_as_standby() {
+  process_.life->expect_resume();
+  auto running = process_.qmp->execute("cont", Json::object(), kCommandTimeout);
+  watcher_.wake();
+  return running ? Status() : with_last_words(running.error()).within("cont");
+}
+
+Status Qemu::stop_as_standby() {
+  process_.life->expect_stop(realtime_us());
+  auto stopped = process_.qmp->execute("stop", Json::object(), kCommandTimeout);
+  (void)process_.life->stopped_by_us();
+  watcher_.wake();
+  return stopped ? Status() : with_last_words(stopped.error()).within("stop");
+}
+
 // The announcement repeats what QEMU sent when it loaded the state, and is not waited for.
 Status Qemu::activate() {
-  process_.life->expect_resume();
+  if (!process_.life->runs()) process_.life->expect_resume();
   FT_ASSIGN(const Qmp::Ticket ticket,
             process_.qmp->post(
                 qmp_line("cont") +

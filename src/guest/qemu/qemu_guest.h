@@ -62,6 +62,11 @@ class QemuGuest : public Guest {
   // Sets such a guest running; nothing to do for others.
   virtual Status set_running() = 0;
 
+  // A standby's (speculation.h): loading announces nothing; it runs, and stops, as a standby.
+  virtual Status announce_nothing() = 0;
+  virtual Status run_as_standby() = 0;
+  virtual Status stop_as_standby() = 0;
+
   // clock_lag() is what is left of it after the guest's agent was told the time; this is the sum of
   // all of libft's stops since it holds the guest. What the guest's monotonic clock lost stays
   // lost.

@@ -116,6 +116,34 @@ void listen_on(Arguments& arguments, const std::string& qmp) {
   arguments.push_back(option.text());
 }
 
+// Memory from files: of a throw-away instance, or one that shares what another one has.
+Status take_memory(Arguments& arguments, const std::vector<std::string>& paths, const char* share) {
+  std::size_t backend = 0;
+  for (std::size_t i = 1; i + 1 < arguments.size(); ++i) {
+    if (!is_option(arguments[i], "object")) continue;
+    Option option(arguments[i + 1]);
+    if (option.kind() != "memory-backend-memfd") continue;
+    if (backend == paths.size()) return Status(Code::internal, "more memory backends than memory");
+    option.set_kind("memory-backend-file");
+    option.set("mem-path", paths[backend++]);
+    option.set("share", share);
+    option.erase("seal");
+    arguments[i + 1] = option.text();
+  }
+  return {};
+}
+
+// The standby's of a standby that shares another one's memory has its own again.
+std::string memory_of_its_own(const std::string& value) {
+  Option option(value);
+  if (option.kind() != "memory-backend-file" ||
+      !option.get("mem-path").value_or("").starts_with("/proc/"))
+    return value;
+  option.set_kind("memory-backend-memfd");
+  option.erase("mem-path");
+  return option.text();
+}
+
 Result<Arguments> waiting_arguments(const Arguments& shape, const StandbyArguments& here) {
   if (shape.empty()) return failure(Code::corrupt, "the primary's description has no command line");
   Arguments arguments = shape;
@@ -154,6 +182,9 @@ Arguments shape_of(const Arguments& running) {
     } else if (is_option(argument, "netdev")) {
       shape.push_back(portless_netdev(value));
       ++i;
+    } else if (is_option(argument, "object")) {
+      shape.push_back(memory_of_its_own(value));
+      ++i;
     }
   }
   return shape;
@@ -191,6 +222,7 @@ std::vector<std::string> files_of(const Arguments& shape) {
 Result<Arguments> standby_arguments(const Arguments& shape, const StandbyArguments& here) {
   FT_ASSIGN(Arguments arguments, waiting_arguments(shape, here));
   connect_agent_port(arguments, agent_path(here.paths));
+  if (!here.memory_paths.empty()) FT_TRY(take_memory(arguments, here.memory_paths, "on"));
   return arguments;
 }
 
@@ -200,19 +232,7 @@ Result<Arguments> probe_arguments(const Arguments& standby,
   StandbyArguments here;
   here.paths = paths;
   FT_ASSIGN(Arguments arguments, waiting_arguments(shape_of(standby), here));
-  std::size_t backend = 0;
-  for (std::size_t i = 1; i + 1 < arguments.size(); ++i) {
-    if (!is_option(arguments[i], "object")) continue;
-    Option option(arguments[i + 1]);
-    if (option.kind() != "memory-backend-memfd") continue;
-    if (backend == memory_paths.size())
-      return failure(Code::internal, "more memory backends than memory");
-    option.set_kind("memory-backend-file");
-    option.set("mem-path", memory_paths[backend++]);
-    option.set("share", "off");
-    option.erase("seal");
-    arguments[i + 1] = option.text();
-  }
+  FT_TRY(take_memory(arguments, memory_paths, "off"));
   return arguments;
 }
 

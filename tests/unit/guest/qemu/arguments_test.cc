@@ -144,6 +144,25 @@ TEST_CASE("the standby's command line keeps the guest's devices and none of the 
             "memory-backend-file,id=ram,size=134217728,share=off,mem-path=/proc/7/fd/12"));
 }
 
+TEST_CASE("a standby that shares memory is known by the same shape as one that has its own") {
+  const auto running = arguments_for(*description_from_json(R"({"accel":"tcg"})"), {"/q", {}});
+  REQUIRE(running);
+  const Arguments shape = shape_of(*running);
+  StandbyArguments here = on_host({"/run/b/qmp", {}});
+  const auto alone = standby_arguments(shape, here);
+  here.memory_paths = {"/proc/7/fd/12"};
+  const auto sharing = standby_arguments(shape, here);
+  REQUIRE(alone);
+  REQUIRE(sharing);
+  CHECK(has(*sharing, "-object",
+            "memory-backend-file,id=ram,size=134217728,share=on,mem-path=/proc/7/fd/12"));
+  CHECK(shape_of(*sharing) == shape_of(*alone));
+  const Arguments two{"q", "-object", "memory-backend-memfd,id=a", "-object",
+                      "memory-backend-memfd,id=b"};
+  here.memory_paths = {"/a"};
+  CHECK_FALSE(standby_arguments(two, here));
+}
+
 TEST_CASE("the guest agent's port: here by its socket, on the standby by another, else by none") {
   const auto description = description_from_json(R"({"accel":"tcg","guest_agent":true})");
   REQUIRE(description);
