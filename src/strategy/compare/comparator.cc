@@ -66,7 +66,7 @@ Verdict Comparator::on_primary(FrameNo number, unsigned nic, BytesView frame, Ti
 }
 
 Verdict Comparator::on_follower(unsigned nic, BytesView frame) {
-  if (state_ != State::comparing) return {};
+  if (state_ == State::checkpoint) return {};
   const Packet packet = read_packet(nic, frame, Direction::from_guest);
   const Taken taken = take(packet, frame);
   if (taken.reason != Reason::none) return want(taken.reason);
@@ -123,17 +123,21 @@ Verdict Comparator::judge(Flow& flow) {
   return verdict;
 }
 
-// From here on nothing is compared, so nothing that was kept is needed.
 Verdict Comparator::want(Reason reason) {
-  state_ = State::checkpoint;
   ++statistics_.checkpoints[std::size_t(reason)];
+  rest();
+  return {.release = {}, .checkpoint = reason};
+}
+
+// From here on nothing is compared, so nothing that was kept is needed.
+void Comparator::rest() {
+  state_ = State::checkpoint;
   statistics_.by_checkpoint += waiting_.size() + acknowledging_.size();
   waiting_.clear();
   acknowledging_.clear();
   const auto forget = [](auto& compared) { compared.forget(); };
   for (auto& entry : flows_)
     counted(entry.second, [&] { std::visit(forget, entry.second.compared); });
-  return {.release = {}, .checkpoint = reason};
 }
 
 std::optional<Time> Comparator::deadline() const {

@@ -47,7 +47,8 @@ class Comparator {
   explicit Comparator(const ComparatorOptions& options) : options_(options) {}
 
   Verdict on_primary(FrameNo number, unsigned nic, BytesView frame, Time now);
-  // Of a follower that does not run from the newest checkpoint, nothing must come here.
+  // Of a follower that does not run from the newest checkpoint, nothing must come here. What it
+  // says before follower_runs() counts then.
   Verdict on_follower(unsigned nic, BytesView frame);
   // What the world sent, as the primary gets it.
   void on_world(unsigned nic, BytesView frame);
@@ -60,6 +61,8 @@ class Comparator {
   // From that checkpoint on. REQUIRES: the backup acknowledged it, and the frames that belong to it
   // are released.
   Verdict follower_runs(Time now);
+  // No follower will run from the newest checkpoint: what the primary sends waits for the next one.
+  void rest();
 
   std::size_t bytes() const { return bytes_; }
   std::size_t flows() const { return flows_.size(); }
