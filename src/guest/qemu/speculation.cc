@@ -60,7 +60,7 @@ class Standby final : public SpeculativeStandby {
         info_(current_.guest->info()) {}
   ~Standby() override {
     pool_.reset();
-    if (!activated_) end_current();
+    end_current();  // Its watcher calls on_event().
   }
 
   // SpeculativeGuest
@@ -129,7 +129,6 @@ class Standby final : public SpeculativeStandby {
   GuestInfo info_;
   State state_ = State::plain;
   bool used_ = false;  // The present process has loaded a state, and can load no other.
-  bool activated_ = false;
   std::vector<Piece> pieces_;
   PageSet stale_;  // Of the memory: other than in the image, or not known to be the same.
   std::mutex events_mutex_;
@@ -332,7 +331,6 @@ Status Standby::load_state(std::span<const std::byte> state) {
 Status Standby::activate() {
   if (!speculates()) return guest().activate();
   FT_TRY(guest().activate());
-  activated_ = true;
   pool_.reset();
   state_ = State::plain;
   info_ = guest().info();
