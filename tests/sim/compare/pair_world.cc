@@ -91,6 +91,7 @@ class World {
   std::uint64_t captured_ = 0, running_ = 0;  // Epochs; the follower runs from `running_`.
   std::optional<ModelGuest> image_;           // Captured, and not acknowledged yet.
   Time image_since_{}, load_at_{}, next_checkpoint_{}, dies_at_{};
+  std::optional<Time> told_at_;  // When the primary knows that the follower runs.
   bool follower_exists_ = false, wanted_ = true, primary_alive_ = true;
   std::uint64_t interval_ms_ = 0;
   unsigned loss_permille_;
@@ -152,6 +153,10 @@ void World::step() {
   if (!is(CompareMutant::time_unlimited)) obey(comparator_.on_time(now_));
   if (!image_ && (wanted_ || now_ >= next_checkpoint_)) capture();
   if (image_ && now_ >= load_at_) load();
+  if (told_at_ && now_ >= *told_at_) {
+    told_at_.reset();
+    obey(comparator_.follower_runs(now_));
+  }
   if (now_ >= dies_at_ && follower_exists_) die();
 }
 
@@ -270,7 +275,7 @@ void World::run_follower() {
 void World::hear_follower() {
   while (!follower_said_.empty() && follower_said_.begin()->first <= now_) {
     const auto heard = follower_said_.extract(follower_said_.begin()).mapped();
-    if (heard.epoch == running_ || is(CompareMutant::old_follower_heard))
+    if (heard.epoch == captured_ || is(CompareMutant::old_follower_heard))
       obey(comparator_.on_follower(0, heard.frame));
   }
 }
@@ -296,6 +301,7 @@ void World::release(FrameNo number) {
 void World::capture() {
   image_ = primary_;
   image_since_ = now_;
+  told_at_.reset();
   ++captured_;
   ++outcome_.counters.checkpoints;
   wanted_ = false;
@@ -314,7 +320,7 @@ void World::load() {
   running_ = captured_;
   if (!is(CompareMutant::mappings_kept)) rewriter_.rebase({});
   release_captured();
-  obey(comparator_.follower_runs(now_));
+  told_at_ = now_ + net_.between(Nanos{0}, Nanos{2'000'000});
   next_checkpoint_ =
       now_ + Millis{std::int64_t(plan_.below(plan_.chance(300) ? 30 : interval_ms_))};
 }
