@@ -20,7 +20,6 @@ namespace libft::demo {
 using lab::Side;
 
 inline char letter(Side side) { return side == Side::a ? 'A' : 'B'; }
-inline Side other(Side side) { return side == Side::a ? Side::b : Side::a; }
 
 // One ftctl, protecting or standing by; or a host's ftd, which keeps that one up; or the program in its
 // place that has the C ABI alone, and answers as it does.

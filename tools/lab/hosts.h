@@ -26,6 +26,7 @@ inline constexpr const char* kGuestAddress = "10.77.0.10";
 inline constexpr const char* kClientAddress = "10.77.0.100";
 
 enum class Side { a, b };
+inline Side other(Side side) { return side == Side::a ? Side::b : Side::a; }
 enum class Path { service, replication, heartbeat };
 
 class TwoHosts {

@@ -17,7 +17,6 @@ constexpr Heartbeats kHeartbeats{200, 10};
 constexpr std::uint64_t kAnswers = 40, kEpochs = 3;
 constexpr Nanos kPatience = seconds(240);
 
-Side other(Side side) { return side == Side::a ? Side::b : Side::a; }
 char letter(Side side) { return side == Side::a ? 'a' : 'b'; }
 
 // Of the guest's vCPUs, those that are up: "0 1".

@@ -31,7 +31,6 @@ constexpr Nanos kEndPatience = seconds(90);
 constexpr double kWritesPerSecond = 20;
 
 Time now() { return os::RealClock().now(); }
-Side other(Side side) { return side == Side::a ? Side::b : Side::a; }
 char letter(Side side) { return side == Side::a ? 'a' : 'b'; }
 
 std::string peers_of(Side side) {
