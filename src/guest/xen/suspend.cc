@@ -21,9 +21,14 @@ using Steady = std::chrono::steady_clock;
 constexpr Nanos kAskXenFirst = std::chrono::microseconds(500);
 constexpr Nanos kAskXenSeldom = Millis{20};
 
-// The order is written, the guest writes that it has read it. More than that was not us: who gives
-// the same order in between sees one answer, as we do, and each takes it for its own.
+// The order is written, the guest empties the node when it has read it. Anything else was not us
+// alone.
 constexpr std::uint64_t kQuestionAndAnswer = 2;
+
+// In which a guest that runs reads another's order.
+constexpr Nanos kHearingPatience = Millis{1000};
+
+constexpr char kSuspend[] = "suspend";
 
 constexpr Nanos kDeviceModelPatience = Millis{10000};
 
@@ -86,11 +91,10 @@ Result<Stopped> Suspender::suspend() {
 Result<Stopped> Suspender::ask(Nanos patience, const std::atomic<bool>* cancelled) {
   ++intentions_.stops;
   intentions_.suspending = true;
-  (void)calls_.wait(Nanos{0}, -1);  // What fired until now is of no question of ours.
   const std::string node = domain_path(domain_, "control/shutdown");
-  const std::uint64_t before = calls_.fired(node);
   const auto begun = Steady::now();
-  if (const Status asked = put_question(); !asked.ok()) {
+  std::uint64_t before = 0;
+  if (const Status asked = put_question(before); !asked.ok()) {
     if (asked.code() == Code::busy) {
       intentions_.suspending = false;
       return failure(asked);
@@ -102,7 +106,8 @@ Result<Stopped> Suspender::ask(Nanos patience, const std::atomic<bool>* cancelle
   auto stopped = wait_for_suspend(patience, cancelled);
   if (stopped && !stopped->by_itself) {
     (void)calls_.wait(Nanos{0}, -1);
-    if (calls_.fired(node) - before > kQuestionAndAnswer) {
+    const std::uint64_t happened = calls_.fired(node) - before;
+    if (happened != kQuestionAndAnswer && is_for_others(node, happened)) {
       intentions_.suspending = false;
       return failure(Code::busy,
                      "somebody else (xl save, xl migrate) asked the guest at the same time, and "
@@ -119,14 +124,33 @@ Result<Stopped> Suspender::ask(Nanos patience, const std::atomic<bool>* cancelle
   return failure(stopped.error().code(), stopped.error().message() + "; " + undone.message());
 }
 
-// Another's order (xl shutdown, reboot, save) that the guest has not read yet stays.
-Status Suspender::put_question() {
+// Whose the guest's suspend is, when more or less was written than our order and the guest's
+// answer. Who gives the same order before the guest reads it sees one answer, as we do, and each
+// takes it for its own. An order of another kind that stands there has not been read yet.
+bool Suspender::is_for_others(const std::string& node, std::uint64_t happened) {
+  const auto stands = calls_.read(node);
+  if (!stands || !*stands || (*stands)->empty()) return happened > kQuestionAndAnswer;
+  if (**stands != kSuspend) return false;
+  (void)calls_.replace(node, kSuspend, "");  // Ours, unread.
+  return true;
+}
+
+// Another's order (xl shutdown, reboot, save) that the guest has not read yet stays, and is waited
+// for: Linux reads one that came while it suspended itself as soon as it goes on.
+Status Suspender::put_question(std::uint64_t& before) {
   const std::string node = domain_path(domain_, "control/shutdown");
-  FT_ASSIGN(const bool put, calls_.replace(node, "", "suspend"));
-  if (put) return {};
-  FT_ASSIGN(const auto other, calls_.read(node));
-  if (!other) return calls_.write(node, "suspend");
-  return Status(Code::busy, "somebody else has just ordered the guest to \"" + *other + "\"");
+  const auto deadline = Steady::now() + kHearingPatience;
+  for (;;) {
+    (void)calls_.wait(Nanos{0}, -1);  // What fired until now is of no question of ours.
+    before = calls_.fired(node);
+    FT_ASSIGN(const bool put, calls_.replace(node, "", kSuspend));
+    if (put) return {};
+    FT_ASSIGN(const auto other, calls_.read(node));
+    if (!other) return calls_.write(node, kSuspend);
+    if (Steady::now() >= deadline)
+      return Status(Code::busy, "somebody else has just ordered the guest to \"" + *other + "\"");
+    (void)calls_.wait(kAskXenSeldom, -1);
+  }
 }
 
 // One failed question to Xen does not end the wait: the guest may be suspended by now.
@@ -157,8 +181,8 @@ Result<Stopped> Suspender::wait_for_suspend(Nanos patience, const std::atomic<bo
 // as soon as it does: here, or by Life.
 Status Suspender::give_up(Nanos patience) {
   const std::string node = domain_path(domain_, "control/shutdown");
-  auto taken_back = calls_.replace(node, "suspend", "");
-  if (!taken_back) taken_back = calls_.replace(node, "suspend", "");
+  auto taken_back = calls_.replace(node, kSuspend, "");
+  if (!taken_back) taken_back = calls_.replace(node, kSuspend, "");
   if (taken_back && *taken_back) {
     intentions_.suspending = false;
     return {};

@@ -52,7 +52,9 @@ class Suspender {
 
  private:
   Result<Stopped> ask(Nanos patience, const std::atomic<bool>* cancelled);
-  Status put_question();
+  // `before`: how often the node had changed until then.
+  Status put_question(std::uint64_t& before);
+  bool is_for_others(const std::string& node, std::uint64_t happened);
   Result<Stopped> suspend();
   Result<Stopped> wait_for_suspend(Nanos patience, const std::atomic<bool>* cancelled);
   Status give_up(Nanos patience);

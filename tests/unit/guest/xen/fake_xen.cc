@@ -358,7 +358,10 @@ class FakeCalls final : public XenCalls {
     return {};
   }
   Status wait(Nanos timeout, int) override {
-    { FT_CALL("wait"); }
+    {
+      FT_CALL("wait");
+      read_orders();
+    }
     std::this_thread::sleep_for(std::min<Nanos>(timeout, Millis{1}));
     return {};
   }
@@ -373,18 +376,27 @@ class FakeCalls final : public XenCalls {
   // What guests and dom0's drivers do when they see the node.
   void react(const std::string& path, const std::string& value) {
     if (path.ends_with("/control/shutdown")) ++host_->changes[path];
-    for (auto& [id, d] : host_->domains) {
-      if (path != fmt::format("/local/domain/{}/control/shutdown", id) || value != "suspend")
-        continue;
-      if (!d.obedient || !d.runs()) continue;
-      host_->store[path] = "";
-      host_->changes[path] += 1 + host_->others_ask;
-      d.info.shutdown = true;
-      d.info.reason = kShutdownSuspend;
-    }
+    if (value == "suspend") read_orders();
     if (path.starts_with("/local/domain/0/backend/vif/") && path.ends_with("/state") &&
         value == "1")
       host_->store[path] = "2";
+  }
+
+  // As Linux does: it empties the node, and reads what comes while it suspends itself afterwards.
+  void read_orders() {
+    for (auto& [id, d] : host_->domains) {
+      const std::string path = fmt::format("/local/domain/{}/control/shutdown", id);
+      const auto order = host_->store.find(path);
+      if (order == host_->store.end() || order->second.empty()) continue;
+      if (d.obedient && d.runs()) obey(d, path, std::string(order->second));
+    }
+  }
+  void obey(FakeDomain& d, const std::string& path, const std::string& order) {
+    d.info.shutdown = order == "suspend" || order == "poweroff";
+    d.info.reason = order == "suspend" ? kShutdownSuspend : kShutdownPoweroff;
+    if (host_->others_first) return;
+    host_->store[path] = std::exchange(host_->while_suspending, {});
+    host_->changes[path] += 1 + host_->others_ask + (host_->store[path].empty() ? 0 : 1);
   }
 
   const std::shared_ptr<FakeHost> host_;

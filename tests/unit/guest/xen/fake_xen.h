@@ -68,6 +68,9 @@ class FakeHost : public std::enable_shared_from_this<FakeHost> {
   std::map<std::string, std::string> store;
   std::map<std::string, std::uint64_t> changes;  // Of orders to guests.
   unsigned others_ask = 0;  // Who give the same order before the guest has read libft's.
+  bool others_first =
+      false;  // The guest suspends itself for others, and does not read libft's order.
+  std::string while_suspending;  // An order that is given while it suspends itself.
   XenVersion version{4, 17, "4.17.7"};
   std::uint64_t free_bytes = 1u << 30, pod_entries = 0;
   std::optional<CpuPolicy> most;  // Of CPU features, that a domain can have here.

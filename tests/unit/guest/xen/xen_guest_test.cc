@@ -317,21 +317,54 @@ TEST_CASE("an order of its owner's that the guest has not read yet is not overwr
   REQUIRE(guest);
   std::string& order = host->store["/local/domain/1/control/shutdown"];
   order = "poweroff";
+  host->domains[1].obedient = false;
   CHECK((*guest)->pause().code() == Code::busy);
   CHECK(order == "poweroff");
   order = "";
+  host->domains[1].obedient = true;
   CHECK((*guest)->pause().ok());
   CHECK((*guest)->resume().ok());
+}
+
+TEST_CASE("an order of its owner's that comes while it suspends itself is not xl save's") {
+  const auto host = host_with_guest();
+  auto guest = XenGuest::attach(kName, host->options());
+  REQUIRE(guest);
+  const auto powered_off = [&] {
+    return host->domains[1].info.shutdown && host->domains[1].info.reason == kShutdownPoweroff;
+  };
+  SUBCASE("it runs again, and reads it") {
+    host->while_suspending = "poweroff";
+    REQUIRE((*guest)->pause().ok());
+    CHECK(host->domains[1].info.reason == kShutdownSuspend);
+    REQUIRE((*guest)->resume().ok());
+    CHECK((*guest)->pause().ok());
+    CHECK(powered_off());
+  }
+  SUBCASE("what stands there unread is waited for") {
+    host->store["/local/domain/1/control/shutdown"] = "poweroff";
+    CHECK((*guest)->pause().ok());
+    CHECK(powered_off());
+  }
+  SUBCASE("one that ends nothing does not stand in the way") {
+    host->store["/local/domain/1/control/shutdown"] = "trouble";
+    REQUIRE((*guest)->pause().ok());
+    REQUIRE((*guest)->resume().ok());
+    CHECK(host->domains[1].runs());
+  }
 }
 
 TEST_CASE("a guest that others have suspended is theirs, also when libft asked at the same time") {
   const auto host = host_with_guest();
   auto guest = XenGuest::attach(kName, host->options());
   REQUIRE(guest);
-  host->others_ask = 1;
+  SUBCASE("together") { host->others_ask = 1; }
+  SUBCASE("a moment later") { host->others_first = true; }
   CHECK((*guest)->pause().code() == Code::busy);
   CHECK(host->domains[1].info.shutdown);
+  CHECK(host->store["/local/domain/1/control/shutdown"].empty());
   host->others_ask = 0;
+  host->others_first = false;
   CHECK((*guest)->pause().code() == Code::busy);  // Suspended before it was asked.
   CHECK((*guest)->start_tracking().code() == Code::busy);
   guest->reset();
