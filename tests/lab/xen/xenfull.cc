@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The long set of the Xen lab, `./dev lab xen --full`: hosts of each kind of guest die at moments
-// that nobody chose, and two saturated hosts believe in one another. A line of JSON for each death
-// goes to a file at once, so that a set which is cut short has said what it saw.
+// that nobody chose, xl orders about a guest that a failover brought there, and two saturated hosts
+// believe in one another. A line of JSON for each goes to a file at once, so that a set which is
+// cut short has said what it saw.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <random>
 
 #include "demo/statistics.h"
+#include "lab/xen/ends.h"
 #include "lab/xen/host_death.h"
 
 using namespace libft;
@@ -26,10 +28,14 @@ struct Options {
   std::string cache, runs, out = "xen-full.jsonl";
   std::vector<std::string> kinds = {"pvh", "pvh2", "hvm", "hvm-bare"};
   int kills = 10, saturate_s = 600;
+  std::vector<std::string> orders;  // Rows of all_ends(); empty: all.
+  bool no_orders = false;
 };
 
-void keep(const Options& options, const Json& line) {
+void told(const Options& options, const Json& line) {
   std::ofstream(options.out, std::ios::app) << line.dump() << "\n";
+  fmt::print("{}\n", line.dump());
+  std::fflush(stdout);
 }
 
 // --- deaths -------------------------------------------------------------------------------------
@@ -55,9 +61,7 @@ bool die_once(const XenLab& lab, const Options& options, GuestKind kind, std::mt
       });
   line["ok"] = done.ok();
   if (!done) line["why"] = done.to_string();
-  keep(options, line);
-  fmt::print("{}\n", line.dump());
-  std::fflush(stdout);
+  told(options, line);
   return done.ok();
 }
 
@@ -76,6 +80,41 @@ int die(const XenLab& lab, const Options& options) {
       survived += die_once(lab, options, *kind, random) ? 1 : 0;
     fmt::print("{}: {} of {} deaths survived\n", name, survived, options.kills);
     failed += options.kills - survived;
+  }
+  return failed == 0 ? 0 : 1;
+}
+
+// --- xl's orders to a promoted domain -----------------------------------------------------------
+
+// libft has built that domain, not xl: and yet xl is to save, migrate and reboot it as its own.
+Status end_promoted(XenPair& pair, const End& end) {
+  FT_ASSIGN(const auto libft, Protection::install(pair, kPrograms, kLabHeartbeats));
+  FT_TRY(install_duty(pair, Side::b));
+  FT_TRY(libft->establish(Side::a));
+  FT_ASSIGN(const auto said, libft->order(Side::a, "switchover"));
+  FT_TRY(libft->expect_end(Side::a, kFine));
+  FT_TRY(libft->stand_by(Side::a));
+  FT_TRY(libft->wait_until_protected(Side::b));
+  FT_TRY(meet_end(pair, *libft, end, Side::b));
+  if (end.afterwards != Afterwards::saved) return {};
+  FT_ASSIGN(const auto restored,
+            pair.host(Side::b).run("xl restore /tmp/guest.save", seconds(240)));
+  return pair.wait_for_redis(seconds(120));
+}
+
+int order_promoted(const XenLab& lab, const Options& options) {
+  if (options.no_orders) return 0;
+  const auto& wanted = options.orders;
+  int failed = 0;
+  for (const End& end : all_ends()) {
+    if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), end.row) == wanted.end())
+      continue;
+    const Status done = attempt_on_pairs(lab, "full-promoted", XenGuest{},
+                                         [&](XenPair& pair) { return end_promoted(pair, end); });
+    Json line{{"promoted", end.row}, {"ok", done.ok()}};
+    if (!done) line["why"] = done.to_string();
+    told(options, line);
+    failed += done.ok() ? 0 : 1;
   }
   return failed == 0 ? 0 : 1;
 }
@@ -113,8 +152,7 @@ Status stays_calm(XenPair& pair, const Options& options) {
                   {"protected", primary.value("protected", false)},
                   {"backup_said", said},
                   {"writes", outsiders.client->acknowledged()}};
-  keep(options, line);
-  fmt::print("{}\n", line.dump());
+  told(options, line);
   if (backup.value("failovers", 0) != 0 || !primary.value("protected", false))
     return Status(Code::corrupt, "a false failover, or a lost protection: " + line.dump());
   FT_ASSIGN([[maybe_unused]] const Verdict verdict, outsiders.judge());
@@ -138,6 +176,8 @@ int main(int argc, char** argv) {
   app.add_option("--runs", options.runs, "folders of what failed")->required();
   app.add_option("--out", options.out, "a line of JSON a death is added to it");
   app.add_option("--guests", options.kinds, "pvh, pvh2, hvm, hvm-bare");
+  app.add_option("--orders", options.orders, "to a promoted guest, such as \"xl save\"; all");
+  app.add_flag("--no-orders", options.no_orders, "none of them");
   app.add_option("--kills", options.kills, "of the host of each kind of guest");
   app.add_option("--saturate", options.saturate_s, "seconds; 0: not at all");
   CLI11_PARSE(app, argc, argv);
@@ -151,5 +191,6 @@ int main(int argc, char** argv) {
     return 2;
   }
   const int deaths = die(*lab, options);
-  return std::max(deaths, saturate(*lab, options));
+  const int orders = order_promoted(*lab, options);
+  return std::max({deaths, orders, saturate(*lab, options)});
 }
