@@ -16,7 +16,8 @@ using test::tcp_fields;
 constexpr Nanos kStep{200'000};
 constexpr Time kEnd{std::chrono::seconds{20}};
 constexpr Millis kHeldMax{300};  // Beyond both limits, and a checkpoint.
-constexpr Millis kQuiet{20};     // After it nothing of a connection is on the way any more.
+// After it nothing of a connection is held or on the way any more: its ports may have another.
+constexpr Millis kQuiet = kHeldMax + Millis{20};
 
 struct Client {
   std::optional<ModelTcp> tcp;
@@ -235,10 +236,13 @@ void World::deliver_copies() {
   }
 }
 
-// A host that does not run its guest for a while, longer than the comparator waits at times.
+// A host that does not run its guest for a while, longer than the comparator waits at times, and
+// now and then longer than anything may be held.
 bool World::hiccup(Time& busy) {
   if (now_ < busy) return true;
-  if (net_.chance(10)) busy = now_ + net_.between(Nanos{1'000'000}, Nanos{30'000'000});
+  if (net_.chance(10))
+    busy = now_ + (net_.chance(10) ? net_.between(Nanos{kHeldMax}, Nanos{2 * kHeldMax})
+                                   : net_.between(Nanos{1'000'000}, Nanos{30'000'000}));
   return false;
 }
 
