@@ -231,6 +231,7 @@ void MachineGuest::take(GuestInput input) {
 void MachineGuest::notice_end() {
   const End end = machine_->ended();
   if (end == End::running || life_ == Life::ended) return;
+  ran_out_ = life_ == Life::loaded;
   life_ = Life::ended;
   send_what_is_left();
   if (!event_sink_) return;
@@ -357,10 +358,12 @@ Status MachineGuest::trial_run(StillMoment& moment) {
 
 Status MachineGuest::load_state(std::span<const std::byte> state) {
   Entry entry(*this);
-  if (life_ == Life::ended) return Status(Code::guest_gone, "load state: the guest has ended");
+  if (life_ == Life::ended && !ran_out_)
+    return Status(Code::guest_gone, "load state: the guest has ended");
   if (life_ == Life::alive) return Status(Code::invalid, "load state: the guest is a primary");
   FT_TRY(machine_->load(state));
   life_ = Life::loaded;
+  ran_out_ = false;
   said_ = 0;
   return {};
 }
@@ -399,6 +402,7 @@ void MachineGuest::announce() {
 void MachineGuest::destroy() {
   Entry entry(*this);
   life_ = Life::ended;
+  ran_out_ = false;
   tracking_ = false;
 }
 

@@ -102,6 +102,7 @@ class MachineGuest final : public Guest, public DeterministicGuest {
   bool stopping_ = false;
   std::unique_ptr<Machine> machine_;
   Life life_;
+  bool ran_out_ = false;  // It ended while it was executed as a standby: it can be loaded again.
   bool paused_ = false;
   bool tracking_ = false;
   HostClock::time_point since_;  // When it began to run,
