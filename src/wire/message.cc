@@ -290,6 +290,21 @@ void records(Io& io, auto& m, const Change*) {
   io.record(0x8002, [&](auto& f) { f.number(m.features); });
 }
 
+template <class Io>
+void records(Io& io, auto& m, const Vote*) {
+  io.record(0x8020, [&](auto& f) { fields_of_id(f, m.id); });
+  io.record(0x8027, [&](auto& f) {
+    f.flag(m.executed);
+    f.number(m.said);
+  });
+  io.if_there(0x0028, m.hash, [](auto& f, auto& hash) { f.number(hash); });
+}
+
+template <class Io>
+void records(Io& io, auto& m, const ImageWanted*) {
+  io.record(0x8020, [&](auto& f) { fields_of_id(f, m.id); });
+}
+
 // --- the two directions ------------------------------------------------------------------------
 
 class Writer {
@@ -355,7 +370,7 @@ static_assert(std::is_same_v<std::variant_alternative_t<0, Message>, Hello> &&
               std::is_same_v<std::variant_alternative_t<5, Message>, Ack> &&
               std::is_same_v<std::variant_alternative_t<9, Message>, Bye>);
 static_assert(int(FrameType::hello) == 1 && int(FrameType::ack) == 6 && int(FrameType::bye) == 10);
-static_assert(std::variant_size_v<Message> == 13 && int(FrameType::change) == 13);
+static_assert(std::variant_size_v<Message> == 15 && int(FrameType::image_wanted) == 15);
 
 template <class M>
 Result<Message> decode_as(Records& from) {
@@ -381,6 +396,8 @@ Result<Message> decode_type(FrameType type, Records& from) {
     case FrameType::verify: return decode_as<Verify>(from);
     case FrameType::followed: return decode_as<Followed>(from);
     case FrameType::change: return decode_as<Change>(from);
+    case FrameType::vote: return decode_as<Vote>(from);
+    case FrameType::image_wanted: return decode_as<ImageWanted>(from);
     default: break;
   }
   return failure(Code::unsupported, fmt::format("frame type {} is not a message", unsigned(type)));

@@ -30,6 +30,8 @@ constexpr std::uint64_t changes = 1u << 6;  // The strategy may change: see Chan
 constexpr std::uint64_t delays = 1u << 7;   // A backup may execute late on purpose: see Followed.
 // The backup runs the guest from checkpoints that say so, and what both say is compared: copies.h.
 constexpr std::uint64_t compares = 1u << 8;
+// Whoever says hello with it is a witness, and wants to be no backup: see Vote.
+constexpr std::uint64_t votes = 1u << 9;
 }  // namespace feature
 
 struct RegionShape {  // A GuestInfo::memory entry without its bytes.
@@ -154,10 +156,25 @@ struct Change {
   bool operator==(const Change&) const = default;
 };
 
+// Witness to backup: what epoch `id`, a log, came to here.
+struct Vote {
+  EpochId id;
+  bool executed = true;    // False: it could not be executed to its end.
+  std::uint64_t said = 0;  // As a log's mark has it.
+  std::optional<std::uint64_t> hash{};
+  bool operator==(const Vote&) const = default;
+};
+
+// Backup to witness: send what the guest is there, at the end of epoch `id`.
+struct ImageWanted {
+  EpochId id;
+  bool operator==(const ImageWanted&) const = default;
+};
+
 inline constexpr std::size_t kVerifyGroupsMax = 1u << 16;
 inline constexpr std::size_t kVerifyPagesMax = 1u << 14;
 
 using Message = std::variant<Hello, Welcome, Refuse, SyncRound, ProbeAnswer, Ack, Joined,
-                             SwitchOver, Ended, Bye, Verify, Followed, Change>;
+                             SwitchOver, Ended, Bye, Verify, Followed, Change, Vote, ImageWanted>;
 
 }  // namespace libft::wire

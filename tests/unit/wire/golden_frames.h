@@ -203,4 +203,20 @@ inline Bytes golden_compare_bytes() {
   return all;
 }
 
+// What the feature `votes` adds.
+inline std::vector<wire::Message> golden_votes() {
+  const EpochId id{Generation{7}, Epoch{41}};
+  return {wire::Vote{id, true, 0x1032547698badcfe, 0x0123456789abcdef}, wire::Vote{id, false},
+          wire::ImageWanted{id}};
+}
+
+inline Bytes golden_vote_bytes() {
+  Bytes all;
+  for (const wire::Message& message : golden_votes()) {
+    const Bytes frame = wire::encode(message, golden_guest(), Generation{7});
+    all.insert(all.end(), frame.begin(), frame.end());
+  }
+  return all;
+}
+
 }  // namespace libft::test

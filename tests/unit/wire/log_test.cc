@@ -115,6 +115,21 @@ TEST_CASE("the golden file of rebases is what is written, byte for byte, and is 
   CHECK(begin->base == EpochId{Generation{6}, Epoch{40}});
 }
 
+TEST_CASE("the golden file of votes is what is written, byte for byte, and is read") {
+  std::ifstream file(LIBFT_GOLDEN_VOTES_FILE, std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  const auto bytes = base::bytes_of(text);
+  const Bytes golden(bytes.begin(), bytes.end());
+  REQUIRE(golden == golden_vote_bytes());
+  const auto frames = cut(golden);
+  REQUIRE(frames.size() == golden_votes().size());
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    const auto message = decode(frames[i].frame());
+    REQUIRE(message);
+    CHECK(*message == golden_votes()[i]);
+  }
+}
+
 TEST_CASE("a first image that is to take another's place is refused") {
   Bytes bytes;
   FrameHeader header;
