@@ -38,6 +38,7 @@ Status Follower::run_until(Position until) {
 
 Status Follower::follow(const wire::LogEpoch& epoch) {
   executing_ = epoch.id;
+  came_to_.reset();
   while (!unreleased_.empty() && unreleased_.front().epoch <= epoch.mark.released) {
     unreleased_bytes_ -= unreleased_.front().frame.size();
     unreleased_.pop_front();
@@ -59,6 +60,7 @@ Status Follower::compare(const wire::LogEpoch& epoch) {
   Mark here;
   FT_TRY(guest_.mark(epoch.mark.hash ? WithHash::yes : WithHash::no,
                      [&here](const Mark& mark) { here = mark; }));
+  came_to_ = here;
   if (here.said != epoch.mark.said) return apart(epoch, "output", here.said, epoch.mark.said);
   if (!epoch.mark.hash) return {};
   if (here.hash != epoch.mark.hash) return apart(epoch, "state", *here.hash, *epoch.mark.hash);

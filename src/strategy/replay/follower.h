@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <vector>
 
 #include "libft/deterministic_guest.h"
@@ -29,6 +30,9 @@ class Follower {
   // between which positions they came apart. cancelled: interrupted.
   Status follow(const wire::LogEpoch& epoch);
   void interrupt() { told_to_stop_ = true; }
+  // Where the last epoch that it was told to follow ended here, equal or not; nothing: it did not
+  // get there.
+  const std::optional<Mark>& came_to() const { return came_to_; }
 
   // From here on the guest speaks for itself. What may not have left the primary is sent first.
   std::uint64_t go_live();
@@ -48,6 +52,7 @@ class Follower {
   std::atomic<bool> told_to_stop_{false};
   const std::atomic<bool>& interrupted_;
   EpochId executing_;
+  std::optional<Mark> came_to_;
   Position here_, equal_;  // Where it is; where both were last known to be equal.
   std::deque<Said> unreleased_;
   std::size_t unreleased_bytes_ = 0;
