@@ -43,7 +43,8 @@ BackupRunner::BackupRunner(Context& context, Replica& replica, Promoted promoted
       promoted_(std::move(promoted)),
       core_(std::move(self), core_options(context)),
       posting_(context.mailbox),
-      own_posting_(context.mailbox) {
+      own_posting_(context.mailbox),
+      voting_posting_(context.mailbox) {
   publish();
 }
 
@@ -129,8 +130,12 @@ void BackupRunner::perform_one(const core::Action& action) {
           ask(context_, own_posting_, what,
               [this](const SwapAnswer& answer) { perform(core_.on_swap(context_.now(), answer)); });
         } else if constexpr (std::is_same_v<What, core::ReadRecord>) {
-          ask(context_, own_posting_, what,
-              [this](const ReadAnswer& answer) { perform(core_.on_read(context_.now(), answer)); });
+          ask(context_, own_posting_, what, [this](const ReadAnswer& answer) {
+            perform(core_.on_read(context_.now(), answer));
+            // It counts what the primary contradicts, and is no replica of it any more.
+            if (outvoted_primary_ && core_.acknowledges())
+              start_over("it outvoted the primary, and the record does not list it");
+          });
         } else if constexpr (std::is_same_v<What, core::Tell>) {
           if (what.event == "claiming") claimed_at_ = context_.now();
           publish();  // Who is told looks at the status.
@@ -146,7 +151,8 @@ void BackupRunner::send(const wire::Message& message, Generation generation) {
 }
 
 void BackupRunner::tick() {
-  perform(core_.on_tick(context_.now()));
+  if (!in_doubt()) perform(core_.on_tick(context_.now()));
+  watch_witness();
   execute_due();
   handle_waiting();
   if (detector_) detector_->progress();
@@ -219,12 +225,13 @@ void BackupRunner::on_frame(OwnedFrame frame) {
 }
 
 // In order, and only while this replica acknowledges: see core::Backup::acknowledges. What finds no
-// room is not acknowledged before the follower has made some.
+// room is not acknowledged before the follower has made some. A replica in doubt does not hear what
+// would make it take over (the primary's guest ended, or is handed over) before the vote is over.
 void BackupRunner::handle_waiting() {
   if (handling_) return;
   handling_ = true;
   const auto has_room = [this] {
-    return !(trying_ && trying_->holds) &&
+    return !(trying_ && trying_->holds) && !in_doubt() &&
            !(follow_ && follow_->full() && !(delay_ && delay_->has_room()));
   };
   while (!waiting_.empty() && core_.acknowledges() && has_room()) {
@@ -354,8 +361,13 @@ void BackupRunner::on_detector(const DetectorEvent& event) {
       ++s.heartbeat_suspicions;
       s.detect_ms = to_ms(event.silence);
     });
+    if (in_doubt()) {  // Which of the two is to be promoted, if any, the vote says.
+      doubt_->suspected = event;
+      return;
+    }
     return perform(core_.on_suspected(now, event.detail));
   }
+  if (event.kind == DetectorEvent::Kind::alive && in_doubt()) doubt_->suspected.reset();
   if (event.kind == DetectorEvent::Kind::alive) return perform(core_.on_alive(now));
   context_.tell(LogLevel::info, "heartbeat", event.detail, {});
   // The primary lives, but nothing comes by the way of our connection: its output would wait.
@@ -400,6 +412,7 @@ void BackupRunner::start_over(const std::string& why) {
 }
 
 void BackupRunner::stand_down(const std::string& why) {
+  if (voting_) voting_->link->say(wire::Ended{core_.generation(), why});
   give_up_trial(why);
   trial_.reset();
   stop_following();
@@ -447,8 +460,7 @@ void BackupRunner::promote(const core::Promote& order) {
   // generation.
   context_.options.strategy = strategy_;  // The pair's, whoever leads it.
   const Epoch newest = executing_.empty() ? core_.newest().epoch : executing_.back().id.epoch;
-  const bool stay_paused =
-      executing_.empty() ? order.stay_paused : executing_.back().guest_paused;
+  const bool stay_paused = executing_.empty() ? order.stay_paused : executing_.back().guest_paused;
   promoted_({order.record, core_.self(), newest.next(), stay_paused});
   keep_waiting_inputs();
   if (replica_.input) {
@@ -461,6 +473,9 @@ void BackupRunner::promote(const core::Promote& order) {
 }
 
 Status BackupRunner::fail_over() {
+  if (in_doubt())
+    return Status(Code::busy,
+                  "this replica and the primary differ, and a vote is under way: ask again");
   FT_TRY(core_.can_fail_over());
   perform(core_.fail_over(context_.now()));
   return {};

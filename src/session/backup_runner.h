@@ -18,10 +18,12 @@
 #include "session/input_copies.h"
 #include "session/memory_hash.h"
 #include "session/trial.h"
+#include "session/witness_link.h"
 #include "strategy/checkpoint/epoch_assembler.h"
 #include "strategy/replay/log_assembler.h"
 #include "strategy/replay/log_delay.h"
 #include "strategy/replay/log_shelf.h"
+#include "strategy/replay/vote.h"
 
 namespace libft::session {
 
@@ -48,6 +50,8 @@ class BackupRunner {
   Status fail_over();
   using TrialDone = std::function<void(Result<std::string>)>;
   void test_failover(TrialDone done);
+  // A connection of somebody who would be a witness; anybody else's is refused.
+  void offer(std::unique_ptr<Transport> connection, std::vector<std::byte> received);
   // A trial that this runner leaves behind: it may take seconds to end.
   std::unique_ptr<Trial> take_trial();
 
@@ -89,11 +93,34 @@ class BackupRunner {
   void acknowledge_executed();
   void stop_following();
   void on_apart(const Status& status);
+  void tell_diverged(const Status& status);
+  void come_apart(Status status);  // After the follower has failed.
   void on_check_failed(const Status& status);
   bool acknowledges_executed() const;
   Status can_follow(const wire::Welcome& welcome) const;
   std::unique_ptr<replay::Landmark> set_landmark();
-  void examine();
+  void examine(std::unique_ptr<replay::Landmark> landmark);
+  // With a witness:
+  Status can_have_witness(const wire::Hello& hello) const;
+  void welcome_witness(std::unique_ptr<Transport> connection, std::vector<std::byte> received,
+                       const wire::Hello& hello);
+  WitnessLink::Sinks witness_sinks();
+  void on_came_to(EpochId id, const replay::Ballot& primary, const replay::Ballot& backup);
+  void on_witness(const wire::Message& message);
+  void settle(EpochId id, replay::Verdict verdict);
+  void on_witness_agrees(EpochId id);
+  void outvote_witness(EpochId id);
+  bool asks_witness(const Status& apart);
+  void decide();
+  void outvote_primary();
+  void outvote_self();
+  void on_witness_image(EpochId id);
+  Status load_witness_image(EpochId id);
+  void watch_witness();
+  void drop_witness(const std::string& why);
+  void forget_doubt();
+  void tell_outvoted(const std::string& who, EpochId id);
+  bool in_doubt() const { return doubt_.has_value(); }
   void check();
   void on_trial_wants();
   void on_trial_over();
@@ -141,6 +168,30 @@ class BackupRunner {
   };
   std::deque<Executing> executing_;
   std::optional<EpochId> executed_;  // About to be applied, which it is already.
+  struct Voting {
+    std::unique_ptr<WitnessLink> link;
+    replay::Poll poll;
+    Time since;
+    EpochId first;          // Of the image that the witness was given.
+    bool votes = false;     // It has confirmed that image,
+    bool keeps_up = false;  // and done what was executed here meanwhile.
+  };
+  std::optional<Voting> voting_;
+  Posting voting_posting_;
+  std::unique_ptr<WitnessLink> dropped_;  // Until its witness has read why.
+  struct Doubt {  // This replica came to something else than the primary, and a vote decides.
+    Status apart;
+    Time since;
+    bool replacing = false;  // It was outvoted; the witness's image is on its way.
+    std::optional<DetectorEvent> suspected{};  // The primary, meanwhile.
+  };
+  std::optional<Doubt> doubt_;
+  struct Decided {
+    EpochId id;
+    replay::Verdict verdict;
+  };
+  std::optional<Decided> decided_;
+  bool outvoted_primary_ = false;
   struct Checking {
     wire::Verify question;
     MemoryHash memory;

@@ -36,6 +36,7 @@ Status BackupRunner::can_follow(const wire::Welcome& welcome) const {
 }
 
 std::optional<Time> BackupRunner::wake_at() const {
+  if (in_doubt()) return std::nullopt;  // Nothing is due before the vote.
   const auto at = core_.wake_at();
   const auto due = delay_ && !follow_->full() ? delay_->due_at() : std::nullopt;
   if (at && due) return std::min(*at, *due);

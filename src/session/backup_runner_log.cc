@@ -95,6 +95,7 @@ void BackupRunner::become(Strategy strategy) {
   strategy_ = strategy;
   context_.statistics.update([&](SessionStatus& s) { s.strategy = to_string(strategy); });
   context_.tell(LogLevel::info, "strategy", std::string(to_string(strategy)), {});
+  if (strategy != Strategy::lockstep) drop_witness("the strategy is not lockstep any more");
   if (context_.parts.check && !is_followed(strategy))
     return start_over("there is a check to make here, and nothing is executed any more");
   if (is_late())
@@ -199,6 +200,8 @@ void BackupRunner::acknowledge_executed() {
 }
 
 void BackupRunner::stop_following() {
+  drop_witness("the backup is made anew");
+  forget_doubt();
   follow_.reset();
   delay_.reset();
   shelf_.reset();
@@ -210,10 +213,19 @@ void BackupRunner::stop_following() {
 void BackupRunner::on_apart(const Status& status) {
   if (core_.state() == core::BackupState::promoted) return;
   if (status.code() == Code::refused) return on_check_failed(status);
+  if (asks_witness(status)) return decide();
+  come_apart(status);
+}
+
+void BackupRunner::tell_diverged(const Status& status) {
   context_.tell(LogLevel::error, "diverged", status.to_string(), {});
   send(wire::Bye{"the backup's execution differs from the primary's: " + status.message()},
        core_.generation());
-  examine();
+}
+
+void BackupRunner::come_apart(Status status) {
+  tell_diverged(status);
+  if (follow_) examine(follow_->take_landmark());
   start_over(status.message());
 }
 
@@ -229,8 +241,7 @@ void BackupRunner::on_check_failed(const Status& status) {
   perform(core_.fail_over(context_.now()));
 }
 
-void BackupRunner::examine() {
-  auto landmark = follow_ ? follow_->take_landmark() : nullptr;
+void BackupRunner::examine(std::unique_ptr<replay::Landmark> landmark) {
   if (!landmark) return;
   examining_ = std::make_unique<ExamineThread>(
       std::move(landmark), replica_.guest->info(),

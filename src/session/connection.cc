@@ -90,6 +90,10 @@ void Connection::run_receiver(std::vector<std::byte> received) {
 Status Connection::receive_all(wire::FrameReader& reader) {
   for (;;) {
     FT_ASSIGN(auto frame, reader.next());
+    if (frame && sinks_.bulk && wire::is_bulk(frame->header.type)) {
+      FT_TRY(sinks_.bulk(*frame));
+      continue;
+    }
     if (frame) {
       FT_ASSIGN(auto message, wire::decode(*frame));
       sinks_.message(std::move(message));

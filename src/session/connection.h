@@ -22,6 +22,9 @@ class Connection {
   struct Sinks {  // Called from the connection's threads; they return quickly.
     std::function<void(wire::Message)> message;
     std::function<void(Status)> broken;  // Once: whichever direction fails first.
+    // Bulk frames, from a peer that sends any; its failure is one of the connection. None: from
+    // this peer they are corrupt.
+    std::function<Status(const wire::Frame&)> bulk{};
   };
   using Job = std::function<Status(Transport&)>;  // Runs in the sender's thread.
 

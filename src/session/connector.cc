@@ -135,9 +135,7 @@ Status Connector::one_connection() {
 
 Status Connector::greet(Transport& transport, wire::FrameReader& reader, const Self& self) {
   wire::Hello hello;
-  hello.features = wire::feature::delta_pages | wire::feature::delta_state | wire::feature::logs |
-                   wire::feature::executed | wire::feature::rebases | wire::feature::changes |
-                   wire::feature::delays;
+  hello.features = self.features;
   hello.guest = guest_.name();
   hello.backup = self.self;
   hello.newest_complete = self.newest;

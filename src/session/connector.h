@@ -25,11 +25,16 @@ struct OwnedFrame {
 
 class Connector {
  public:
+  static constexpr std::uint64_t kBackupFeatures =
+      wire::feature::delta_pages | wire::feature::delta_state | wire::feature::logs |
+      wire::feature::executed | wire::feature::rebases | wire::feature::changes |
+      wire::feature::delays;
   struct Self {  // What a Hello says of this replica.
     Incarnation self;
     EpochId newest;
     Incarnation image_of;  // Nobody: there is no image yet.
     std::uint64_t memory_bytes_free = 0;
+    std::uint64_t features = kBackupFeatures;
   };
   // Called on the connector's thread. `welcomed` may block: it makes the standby when there is
   // none.

@@ -30,6 +30,7 @@ FollowThread::~FollowThread() {
     const std::scoped_lock lock(mutex_);
     ending_ = true;
     waiting_.clear();
+    when_idle_ = nullptr;
   }
   changed_.notify_all();
 }
@@ -41,6 +42,32 @@ void FollowThread::take(wire::LogEpoch epoch) {
     waiting_.push_back(std::move(epoch));
   }
   changed_.notify_all();
+}
+
+void FollowThread::relay_to(std::shared_ptr<const Relay> relay) {
+  const std::scoped_lock lock(mutex_);
+  relay_begun_ = relay && !relay->begin;
+  relay_ = std::move(relay);
+}
+
+void FollowThread::when_idle(std::function<void()> there) {
+  {
+    const std::scoped_lock lock(mutex_);
+    when_idle_ = std::move(there);
+  }
+  changed_.notify_all();
+}
+
+void FollowThread::overrule() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return finished_; });  // It has told, and is about to end.
+  outcome_ = {};
+}
+
+std::deque<wire::LogEpoch> FollowThread::take_rest() {
+  const std::scoped_lock lock(mutex_);
+  waiting_bytes_ = 0;
+  return std::exchange(waiting_, {});
 }
 
 bool FollowThread::full() const {
@@ -62,15 +89,46 @@ Status FollowThread::finish() {
   return outcome_;
 }
 
+std::shared_ptr<const FollowThread::Relay> FollowThread::relay_before(const wire::LogEpoch& epoch) {
+  std::shared_ptr<const Relay> relay;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (relay_begun_) relay = relay_;
+  }
+  if (relay && relay->log) relay->log(epoch);
+  return relay;
+}
+
+void FollowThread::begin_relay(const wire::LogEpoch& epoch) {
+  std::shared_ptr<const Relay> relay;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (!relay_ || relay_begun_ || !epoch.mark.hash) return;
+    relay = relay_;
+    relay_begun_ = true;
+  }
+  relay->begin(epoch);
+}
+
+replay::Ballot FollowThread::ballot() const {
+  const auto& here = follower_.came_to();
+  if (!here) return {.executed = false};
+  return {true, here->said, here->hash};
+}
+
 // A landmark that cannot be kept is done without.
 Status FollowThread::follow(wire::LogEpoch epoch) {
   const EpochId id = epoch.id;
+  const auto relay = relay_before(epoch);
   const Status followed = follower_.follow(epoch);
   if (followed) {
     unchecked_.push_back(id);
     if (!check_) tell(followed);  // Before the landmark moves, which takes a while.
+    if (relay) relay->came_to(epoch, ballot());
+    begin_relay(epoch);
     if (landmark_ && !landmark_->passed(std::move(epoch))) landmark_.reset();
   } else if (followed.code() != Code::cancelled) {
+    if (relay) relay->came_to(epoch, ballot());
     if (landmark_ && !landmark_->came_apart(std::move(epoch))) landmark_.reset();
   }
   return followed;
@@ -93,23 +151,34 @@ void FollowThread::tell(const Status& outcome) {
   }
 }
 
+void FollowThread::follow_next(std::unique_lock<std::mutex>& lock) {
+  wire::LogEpoch epoch = std::move(waiting_.front());
+  waiting_.pop_front();
+  waiting_bytes_ -= epoch.coded.size();
+  const bool last = waiting_.empty();
+  lock.unlock();
+  Status outcome = follow(std::move(epoch));
+  // One check for all that came while the one before it took place.
+  if (outcome && last) outcome = check();
+  if (!outcome || last) tell(outcome);
+  lock.lock();
+  outcome_ = outcome;
+}
+
 void FollowThread::run() {
   if (set_landmark_) landmark_ = set_landmark_();
   std::unique_lock lock(mutex_);
   while (outcome_) {
-    changed_.wait(lock, [this] { return ending_ || !waiting_.empty(); });
-    if (waiting_.empty()) break;
-    wire::LogEpoch epoch = std::move(waiting_.front());
-    waiting_.pop_front();
-    waiting_bytes_ -= epoch.coded.size();
-    const bool last = waiting_.empty();
-    lock.unlock();
-    Status outcome = follow(std::move(epoch));
-    // One check for all that came while the one before it took place.
-    if (outcome && last) outcome = check();
-    if (!outcome || last) tell(outcome);
-    lock.lock();
-    outcome_ = outcome;
+    changed_.wait(lock, [this] { return ending_ || !waiting_.empty() || when_idle_; });
+    if (!waiting_.empty()) {
+      follow_next(lock);
+    } else if (const auto there = std::exchange(when_idle_, nullptr)) {
+      lock.unlock();
+      there();
+      lock.lock();
+    } else {
+      break;
+    }
   }
   finished_ = true;
   changed_.notify_all();

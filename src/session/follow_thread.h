@@ -6,12 +6,14 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 #include "strategy/replay/follower.h"
 #include "strategy/replay/landmark.h"
+#include "strategy/replay/vote.h"
 
 namespace libft::session {
 
@@ -31,6 +33,25 @@ class FollowThread {
   FollowThread(DeterministicGuest& guest, SetLandmark set_landmark, Check check, Sinks sinks);
   ~FollowThread();  // What was not executed is given up.
 
+  // Somebody who goes along with the execution. Called on its thread; `log` and `came_to` return
+  // quickly, since the primary's output may wait.
+  struct Relay {
+    // Once, where the guest stands at the end of that epoch, whose state was compared and is equal.
+    // None: it goes along from the next epoch on.
+    std::function<void(const wire::LogEpoch&)> begin;
+    // From then on, of each epoch, before it is executed here, and after it, equal or not.
+    std::function<void(const wire::LogEpoch&)> log;
+    std::function<void(const wire::LogEpoch&, const replay::Ballot&)> came_to;
+  };
+  void relay_to(std::shared_ptr<const Relay> relay);  // Null: to nobody any more.
+  // Calls `there` on its thread, once, when nothing is left to execute: the guest stands still.
+  void when_idle(std::function<void()> there);
+
+  // After a failure: what was executed counts all the same, because others came to the same.
+  void overrule();
+  // After a failure: what came behind the epoch that failed.
+  std::deque<wire::LogEpoch> take_rest();
+
   void take(wire::LogEpoch epoch);
   // So much waits that no more ought to be taken.
   bool full() const;
@@ -43,7 +64,11 @@ class FollowThread {
 
  private:
   void run();
+  void follow_next(std::unique_lock<std::mutex>& lock);
   Status follow(wire::LogEpoch epoch);
+  std::shared_ptr<const Relay> relay_before(const wire::LogEpoch& epoch);
+  void begin_relay(const wire::LogEpoch& epoch);
+  replay::Ballot ballot() const;
   Status check();
   void tell(const Status& outcome);
 
@@ -57,6 +82,9 @@ class FollowThread {
   std::condition_variable changed_;
   std::deque<wire::LogEpoch> waiting_;
   std::size_t waiting_bytes_ = 0;
+  std::shared_ptr<const Relay> relay_;
+  bool relay_begun_ = false;
+  std::function<void()> when_idle_;
   bool ending_ = false, finished_ = false;
   Status outcome_;
   std::jthread thread_;

@@ -9,10 +9,12 @@
 #include <deque>
 #include <future>
 
+#include "libft/witness.h"
 #include "os/event_fd.h"
 #include "os/thread.h"
 #include "session/backup_runner.h"
 #include "session/primary_runner.h"
+#include "session/witness_runner.h"
 #include "wire/frame.h"
 
 namespace libft {
@@ -23,6 +25,7 @@ using session::Mailbox;
 using session::PrimaryRunner;
 using session::Promotion;
 using session::Trial;
+using session::WitnessRunner;
 using session::Work;
 
 constexpr Nanos kProgressEvery = Millis{40};  // The detector's peer wants to see progress.
@@ -74,11 +77,18 @@ class SessionImpl final : public Session {
     return {};
   }
 
+  Status begin_witness() {
+    FT_ASSIGN(witness_, WitnessRunner::make(context_, replica_));
+    run_thread();
+    return {};
+  }
+
   void offer(std::unique_ptr<Transport> connection, std::vector<std::byte> received) override {
     auto shared = std::make_shared<std::unique_ptr<Transport>>(std::move(connection));
     mailbox_.post([this, shared, received = std::move(received)]() mutable {
       if (primary_) return primary_->offer(std::move(*shared), std::move(received));
-      const auto no = wire::encode(wire::Refuse{Code::refused, "this host is a backup too"},
+      if (backup_) return backup_->offer(std::move(*shared), std::move(received));
+      const auto no = wire::encode(wire::Refuse{Code::refused, "this host is a witness"},
                                    context_.parts.guest, {});
       const std::span<const std::byte> piece(no);
       (void)(*shared)->send({&piece, 1});  // Then it is closed, and dials its next peer.
@@ -244,6 +254,7 @@ class SessionImpl final : public Session {
     }
     primary_.reset();
     backup_.reset();
+    witness_.reset();
     trial_.reset();
   }
 
@@ -315,6 +326,7 @@ class SessionImpl final : public Session {
   Replica replica_;
   std::unique_ptr<BackupRunner> backup_;
   std::unique_ptr<PrimaryRunner> primary_;
+  std::unique_ptr<WitnessRunner> witness_;
   std::unique_ptr<Trial> trial_;  // That a backup left behind.
   bool stopping_ = false, retired_ = false;
   std::string unknown_told_;
@@ -345,11 +357,37 @@ Result<std::unique_ptr<Session>> Session::stand_by(SessionParts parts, SessionOp
   if (!parts.make_standby || !parts.dial)
     return failure(Code::invalid, "a backup needs make_standby and dial");
   if (parts.check && options.follow_delay > Nanos{0})
-    return failure(Code::invalid,
-                   "a check is made before output leaves, and a delayed backup executes long after: "
-                   "stand by with one of the two");
+    return failure(
+        Code::invalid,
+        "a check is made before output leaves, and a delayed backup executes long after: "
+        "stand by with one of the two");
   FT_ASSIGN(auto session, make(std::move(parts), std::move(options)));
   FT_TRY(session->begin_backup());
+  return session;
+}
+
+namespace {
+
+// A witness owns nothing, and asks nobody.
+class NobodyDecides final : public Arbiter {
+ public:
+  std::string description() const override { return "none"; }
+  bool automatic() const override { return false; }
+  SwapAnswer create(const GuestId&, const OwnershipRecord&) override { return {}; }
+  SwapAnswer swap(const GuestId&, const OwnershipRecord&, const OwnershipRecord&) override {
+    return {};
+  }
+  ReadAnswer read(const GuestId&) override { return {}; }
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Session>> bear_witness(SessionParts parts, SessionOptions options) {
+  if (!parts.make_standby || !parts.dial)
+    return failure(Code::invalid, "a witness needs make_standby and dial");
+  parts.arbiter = std::make_unique<NobodyDecides>();
+  FT_ASSIGN(auto session, make(std::move(parts), std::move(options)));
+  FT_TRY(session->begin_witness());
   return session;
 }
 

@@ -15,6 +15,7 @@
 #include "failover/heartbeat_detector.h"
 #include "guest/memory/memory_guest.h"
 #include "libft/session.h"
+#include "libft/witness.h"
 #include "os/inline_executor.h"
 #include "os/mmap_arena.h"
 #include "os/real_clock.h"
@@ -229,6 +230,20 @@ struct Host {
     REQUIRE_MESSAGE(made, (made ? "" : made.error().to_string()));
     session = std::move(*made);
     listen();
+  }
+
+  // Dials the peers in turn, as they are then.
+  void bear_witness(const std::function<std::vector<std::string>()>& peers) {
+    SessionParts mine = parts();
+    mine.dial = [this, peers,
+                 turn = std::size_t{0}](bool) mutable -> Result<std::unique_ptr<Transport>> {
+      const auto now = peers();
+      FT_ASSIGN(auto connection, transport::open(now[turn++ % now.size()], {}));
+      return std::make_unique<Line>(cable, std::move(connection));
+    };
+    auto made = libft::bear_witness(std::move(mine), options);
+    REQUIRE_MESSAGE(made, (made ? "" : made.error().to_string()));
+    session = std::move(*made);
   }
 
   template <class Condition>
