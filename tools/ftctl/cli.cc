@@ -13,7 +13,7 @@ namespace libft::ftctl {
 namespace {
 
 // Which options of settings.h a command takes.
-enum class Takes { none, client, primary, backup, doctor, guard };
+enum class Takes { none, client, primary, backup, witness, doctor, guard };
 
 struct Command {
   const char* name;
@@ -26,6 +26,8 @@ constexpr Command kCommands[] = {
     {"protect", Takes::primary, "GUEST", "Start or attach to a guest and protect it"},
     {"run", Takes::primary, "", "Run a QEMU command line (after --) and protect it"},
     {"standby", Takes::backup, "", "Be the backup; become the primary when it fails"},
+    {"witness", Takes::witness, "",
+     "Execute a guest under lockstep a third time, and vote with its backup"},
     {"list", Takes::client, "", "The guests that ftctl handles on this host"},
     {"status", Takes::client, "GUEST", "How a guest fares; exit code 3 if it is not protected"},
     {"events", Takes::client, "GUEST", "What has happened"},
@@ -63,6 +65,10 @@ bool applies(const Key& key, Takes takes) {
     case Takes::guard:
       return option == "arbiter" || option == "manual-failover" || option == "host" ||
              option == "state-dir" || option == "arbiter-timeout";
+    case Takes::witness:
+      return client || option == "name" || option == "host" || option == "peer" ||
+             option == "key-file" || option == "insecure" || option == "disk" ||
+             option == "log-file" || option == "verbose";
     case Takes::primary: return option != "guest";
     case Takes::backup:
       return option != "guest" && option != "anew" && option != "resume" && option != "strategy";

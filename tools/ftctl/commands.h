@@ -7,9 +7,10 @@
 
 namespace libft::ftctl {
 
-// Those that serve guests until they end: protect, run, standby (serve.cc).
+// Those that serve guests until they end: protect, run, standby, witness (serve.cc).
 int protect_command(const Arguments& arguments, const Config& config);
 int standby_command(const Arguments& arguments, const Config& config);
+int witness_command(const Arguments& arguments, const Config& config);
 
 // Those that talk to a running ftctl: list, status, events, switchover, ... (client.cc).
 int client_command(const Arguments& arguments, const Config& config);

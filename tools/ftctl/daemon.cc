@@ -72,6 +72,15 @@ Status Daemon::add(const Settings& settings, const GuestId& guest, std::unique_p
   return {};
 }
 
+void Daemon::add_unheard(const Settings& settings, const GuestId& guest,
+                         std::unique_ptr<Session> session) {
+  Served& served = served_.emplace_back();
+  served.settings = settings;
+  served.guest = guest;
+  served.session = std::move(session);
+  look_at(served);
+}
+
 Status Daemon::listen(const std::string& control_path) {
   FT_ASSIGN(control_, ControlServer::open(control_path, [this](const Json& request,
                                                                const ControlServer::Reply& reply) {

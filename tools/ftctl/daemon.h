@@ -31,6 +31,9 @@ class Daemon {
   // Takes a session over; it is served until it ends.
   Status add(const Settings& settings, const GuestId& guest, std::unique_ptr<Session> session,
              EpochsLog epochs_log);
+  // The same for one whom nobody dials.
+  void add_unheard(const Settings& settings, const GuestId& guest,
+                   std::unique_ptr<Session> session);
 
   // Opens the control socket. Before a guest is started, so that a conflict costs nothing; until
   // run() it answers that ftctl is starting.

@@ -26,6 +26,7 @@ int dispatch(const Arguments& arguments) {
   if (!config) return print_error(config.error());
   if (command == "protect" || command == "run") return protect_command(arguments, *config);
   if (command == "standby") return standby_command(arguments, *config);
+  if (command == "witness") return witness_command(arguments, *config);
   if (command == "doctor") return doctor_command(arguments, *config);
   if (command == "forget" || command == "maintenance" || command == "metrics" ||
       command == "upgrade") {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The commands that serve guests until they end: protect, run and standby.
+// The commands that serve guests until they end: protect, run, standby and witness.
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -8,6 +8,7 @@
 #include "daemon.h"
 #include "earlier.h"
 #include "ending.h"
+#include "libft/witness.h"
 #include "report.h"
 #include "through_ftd.h"
 
@@ -46,7 +47,7 @@ Result<Wanted> wanted_guest(const Arguments& arguments, const Config& config,
   Wanted wanted;
   FT_ASSIGN(wanted.settings, settings_for(arguments, config, guest));
   FT_ASSIGN(wanted.id, name_of(wanted.settings));
-  FT_TRY(check_failover_choice(wanted.settings));
+  if (arguments.command != "witness") FT_TRY(check_failover_choice(wanted.settings));
   return wanted;
 }
 
@@ -180,9 +181,26 @@ Status back_guest(Process& process, const Wanted& wanted) {
   return process.daemon->add(wanted.settings, wanted.id, std::move(session), std::move(epochs_log));
 }
 
+// It listens to nobody, and nothing of it is to be found by a successor.
+Status witness_guest(Process& process, const Wanted& wanted) {
+  if (wanted.settings.peer.empty()) {
+    return with_remedy(Code::invalid, fmt::format("guest {}: no backup is named", wanted.id.name()),
+                       "say where it listens: --peer ADDRESS:PORT; or name both hosts, whichever "
+                       "is the backup");
+  }
+  Settings dials = wanted.settings;
+  dials.listen = "tcp:127.0.0.1:0";  // It has no listener whose address would need a key.
+  FT_TRY(process.host->check(dials));
+  FT_ASSIGN(SessionParts parts, process.host->witness_parts(wanted.settings, wanted.id));
+  FT_ASSIGN(auto session, bear_witness(std::move(parts), session_options(wanted.settings)));
+  process.daemon->add_unheard(wanted.settings, wanted.id, std::move(session));
+  return {};
+}
+
 Result<std::vector<Wanted>> wanted_guests(const Arguments& arguments, const Config& config) {
   std::vector<std::string> names = arguments.guests;
-  if (arguments.command == "standby") {
+  const bool backs = arguments.command == "standby" || arguments.command == "witness";
+  if (backs) {
     const auto given = arguments.given.find("name");
     if (given != arguments.given.end()) {
       names = {config.guests.contains(given->second.back()) ? given->second.back() : ""};
@@ -190,7 +208,7 @@ Result<std::vector<Wanted>> wanted_guests(const Arguments& arguments, const Conf
       for (const auto& [name, unused] : config.guests) names.push_back(name);
     }
   }
-  if (arguments.command == "run" || (names.empty() && arguments.command == "standby")) names = {""};
+  if (arguments.command == "run" || (names.empty() && backs)) names = {""};
   if (names.empty()) {
     return failure(
         with_remedy(Code::invalid, "no guest was named",
@@ -207,8 +225,10 @@ Result<std::vector<Wanted>> wanted_guests(const Arguments& arguments, const Conf
 
 Status serve_all(Process& process, const Arguments& arguments, const std::vector<Wanted>& guests) {
   for (const Wanted& wanted : guests) {
-    FT_TRY(arguments.command == "standby" ? back_guest(process, wanted)
-                                          : protect_guest(process, wanted, arguments.command_line));
+    FT_TRY(arguments.command == "witness" ? witness_guest(process, wanted)
+           : arguments.command == "standby"
+               ? back_guest(process, wanted)
+               : protect_guest(process, wanted, arguments.command_line));
   }
   return {};
 }
@@ -245,6 +265,10 @@ int protect_command(const Arguments& arguments, const Config& config) {
 }
 
 int standby_command(const Arguments& arguments, const Config& config) {
+  return serve(arguments, config);
+}
+
+int witness_command(const Arguments& arguments, const Config& config) {
   return serve(arguments, config);
 }
 

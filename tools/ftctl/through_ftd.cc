@@ -45,7 +45,9 @@ int tell(const std::string& ftd, const Json& request, int timeout_ms) {
 }  // namespace
 
 std::optional<int> hand_to_ftd(const Arguments& arguments, const std::vector<Wanted>& guests) {
-  if (arguments.foreground || arguments.command == "run") return std::nullopt;
+  // ftd keeps no witness up: nobody waits for one that comes back later.
+  if (arguments.foreground || arguments.command == "run" || arguments.command == "witness")
+    return std::nullopt;
   const Settings& process = guests.front().settings;
   const auto ftd = running_ftd(process.state_dir);
   if (!ftd) return print_error(ftd.error());

@@ -68,6 +68,7 @@ class RealHost final : public Host {
   Result<Replica> open_guest(const Settings& settings, const GuestId& guest,
                              const GuestSource& source) override;
   Result<SessionParts> parts(const Settings& settings, const GuestId& guest, bool standby) override;
+  Result<SessionParts> witness_parts(const Settings& settings, const GuestId& guest) override;
   Result<Switchboard*> switchboard(const Settings& settings) override;
   GuestProcess process(const GuestId& guest) const override;
   Result<bool> lives(const GuestState& earlier) const override;
@@ -83,6 +84,7 @@ class RealHost final : public Host {
   Result<Replica> remember(const GuestId& guest, Result<OpenedQemu> opened);
   Result<Replica> remember(const GuestId& guest, Result<OpenedXen> opened);
   std::shared_ptr<ReleaseGuard> guard(const GuestId& guest);
+  SessionParts bare_parts(const Settings& settings, const GuestId& guest);
   Status wire_backup(SessionParts& parts, const Settings& settings, const GuestId& guest);
 
   Log& log_;
@@ -228,21 +230,31 @@ Result<Switchboard*> RealHost::switchboard(const Settings& settings) {
   return switchboard.get();
 }
 
+SessionParts RealHost::bare_parts(const Settings& settings, const GuestId& guest) {
+  return SessionParts{.guest = guest,
+                      .host = host_name(settings),
+                      .log = log_,
+                      .clock = clock_,
+                      .executor = pool_,
+                      .arena = arena_,
+                      .arbiter = nullptr,
+                      .fence = nullptr,
+                      .guard = this->guard(guest),
+                      .make_standby = nullptr,
+                      .dial = nullptr,
+                      .dial_heartbeats = nullptr,
+                      .expect_heartbeats = nullptr,
+                      .heartbeat_port = 0};
+}
+
+Result<SessionParts> RealHost::witness_parts(const Settings& settings, const GuestId& guest) {
+  SessionParts parts = bare_parts(settings, guest);
+  FT_TRY(wire_backup(parts, settings, guest));
+  return parts;
+}
+
 Result<SessionParts> RealHost::parts(const Settings& settings, const GuestId& guest, bool standby) {
-  SessionParts parts{.guest = guest,
-                     .host = host_name(settings),
-                     .log = log_,
-                     .clock = clock_,
-                     .executor = pool_,
-                     .arena = arena_,
-                     .arbiter = nullptr,
-                     .fence = nullptr,
-                     .guard = this->guard(guest),
-                     .make_standby = nullptr,
-                     .dial = nullptr,
-                     .dial_heartbeats = nullptr,
-                     .expect_heartbeats = nullptr,
-                     .heartbeat_port = 0};
+  SessionParts parts = bare_parts(settings, guest);
   FT_ASSIGN(parts.arbiter, failover::open_arbiter(arbiter_spec(settings)));
   FT_ASSIGN(parts.fence, failover::open_fence(settings.fence.empty() ? "none" : settings.fence));
   FT_ASSIGN(failover::HeartbeatHub* const hub, this->hub(settings));

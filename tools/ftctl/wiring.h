@@ -60,6 +60,9 @@ class Host {
   // own the guest. Nothing to do for other arbiters. Any thread.
   virtual Status permit(const Settings& settings, const GuestId& guest,
                         const SessionStatus& status) = 0;
+
+  // Of a replica that owns nothing: without an arbiter, heartbeats or a listener.
+  virtual Result<SessionParts> witness_parts(const Settings& settings, const GuestId& guest) = 0;
 };
 
 SessionOptions session_options(const Settings& settings);
