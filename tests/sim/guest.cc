@@ -251,7 +251,15 @@ Status SimGuest::probe_state(std::span<const std::byte> state) {
 Status SimGuest::load_state(std::span<const std::byte> state) {
   FT_TRY(probe_state(state));
   std::memcpy(&registers_, state.data(), sizeof registers_);
+  lost_bit_ = false;
   return {};
+}
+
+void SimGuest::copy(const SimGuest& other) {
+  std::memcpy(memory_.data(), other.memory_.data(), memory_.size());
+  registers_ = other.registers_;
+  lost_bit_ = other.lost_bit_;
+  said_ = 0;
 }
 
 Status SimGuest::activate() {

@@ -45,7 +45,12 @@ class SimGuest final : public Guest, public DeterministicGuest {
   std::uint64_t hash() const;  // Of all memory and the device state.
   static std::uint64_t hash(const GuestInfo& info, std::span<const std::byte> state);
 
-  void lose_bit() { registers_.scratch[kGenerator] ^= 1; }  // As a memory does.
+  void lose_bit() {  // As a memory does.
+    registers_.scratch[kGenerator] ^= 1;
+    lost_bit_ = true;
+  }
+  bool lost_bit() const { return lost_bit_; }
+  void copy(const SimGuest& other);  // All that it is.
   // Mutant: what it asked for on another host is never given to it here.
   void forget_request() { forgets_request_ = registers_.scratch[kAsks] != 0; }
 
@@ -116,7 +121,7 @@ class SimGuest final : public Guest, public DeterministicGuest {
   std::vector<std::byte> saved_;
   Registers registers_;
   bool alive_ = true, running_ = false, tracking_ = false, owner_paused_ = false;
-  bool exact_ = false, forgets_request_ = false;
+  bool exact_ = false, forgets_request_ = false, lost_bit_ = false;
   unsigned send_permille_ = 0;  // exact only
   std::uint64_t said_ = 0;      // Digest of the packets since the last mark.
   InputSink input_sink_;

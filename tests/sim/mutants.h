@@ -55,6 +55,13 @@ enum class Mutant {
   promote_forgets_executed,
   ack_executed_while_claiming,
   executed_lost_with_connection,
+  // Of three replicas that vote:
+  minority_rules,
+  outvoted_acks,
+  outvoted_unfenced,
+  replaced_by_old,
+  replaced_forgets_rest,
+  doubt_claims,
   // Of hybrid:
   rebase_off_the_cut,
   rebase_loses_pages,

@@ -104,6 +104,19 @@ void Oracle::on_executed(const Incarnation& who, EpochId id, const SimGuest& gue
   if (guest.chain() == there.chain && guest.counter() == there.counter) life(who).executed = id;
 }
 
+void Oracle::on_outvoted(EpochId id, const SimGuest& guest) {
+  Moment& there = moments_[id];
+  if (!there.spoilt) fail(rule::kVote, "a primary that lost nothing is outvoted");
+  there.hash = guest.hash();
+  there.counter = guest.counter();
+  there.chain = guest.chain();
+}
+
+bool Oracle::is_spoilt(EpochId id) const {
+  const auto found = moments_.find(id);
+  return found != moments_.end() && found->second.spoilt;
+}
+
 // --- executed late on purpose
 // ------------------------------------------------------------------------------
 
@@ -238,6 +251,8 @@ void Oracle::on_promote(const Incarnation& who, const OwnershipRecord& record, E
   Life& it = life(who);
   it.owner = true;
   it.promoted_from = newest;
+  if (guest.lost_bit())
+    fail(rule::kVote, fmt::format("{} is promoted, and lost a bit before", to_string(who)));
   if (record != truth_ || record.owner != who)
     fail(rule::kOneOwner, fmt::format("{} promotes itself, and the record is {}", to_string(who),
                                       to_string(truth_)));

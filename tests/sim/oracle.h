@@ -29,6 +29,7 @@ constexpr const char* kBounded = "5 bounded";
 constexpr const char* kOwnersWill = "8 owner's will";
 constexpr const char* kReplay = "replay";  // The follower's state is the primary's, at each mark.
 constexpr const char* kLockstep = "lockstep";  // Output leaves when both have produced it.
+constexpr const char* kVote = "vote";          // Of three, two that agree go on.
 constexpr const char* kDelay = "delay";        // Nothing is executed before its time.
 constexpr const char* kProgress = "progress";
 }  // namespace rule
@@ -39,6 +40,7 @@ using Id = std::array<std::uint8_t, 16>;
 struct Moment {
   std::uint64_t hash = 0, counter = 0, chain = 0;
   bool ended = false, paused = false;
+  bool spoilt = false;  // It had lost a bit.
 };
 
 class Oracle {
@@ -65,6 +67,10 @@ class Oracle {
 
   // --- executed by both: what the follower's state is after its log, and what it ought to be --
   void on_executed(const Incarnation& who, EpochId id, const SimGuest& guest);
+
+  // Epoch `id` is what the backup came to, and not what the primary did.
+  void on_outvoted(EpochId id, const SimGuest& guest);
+  bool is_spoilt(EpochId id) const;
 
   // --- executed late on purpose: what waits, is handed to the follower, is left at a take-over --
   void on_kept(const Incarnation& who, EpochId id, std::size_t bytes, Time due);

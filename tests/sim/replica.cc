@@ -28,6 +28,7 @@ Replica::Replica(World& world, Host& host, const Incarnation& self)
 Replica::~Replica() = default;
 
 void Replica::make_guest() {
+  forget_votes();
   checkpointer_.reset();
   encoder_.reset();
   assembler_.reset();
@@ -138,7 +139,8 @@ void Replica::schedule_wake() {
       if (wake_ != due) return;
       wake_.reset();
       if (primary_) add(primary_->on_tick(now()));
-      if (backup_) add(backup_->on_tick(now()));
+      if (backup_ && (!in_doubt() || world_.is(Mutant::doubt_claims)))
+        add(backup_->on_tick(now()));
       execute_due();
     });
   });
@@ -297,6 +299,8 @@ void Replica::ask_read() {
       world_.trace.add(host_.name(), "reads", found, answer.record.generation.value);
       if (primary_) add(primary_->on_read(now(), answer));
       if (backup_) add(backup_->on_read(now(), answer));
+      if (outvoted_primary_ && backup_ && backup_->acknowledges())
+        add({core::StartOver{"it outvoted the primary, and the record does not list it"}});
     });
   });
 }
@@ -412,7 +416,7 @@ void Replica::read_frames() {
     // What arrives while a backup does not acknowledge is left waiting, in order.
     if (backup_ && welcomed_ && !backup_->acknowledges() && !world_.is(Mutant::ack_while_claiming))
       return;
-    if (!has_room()) return;
+    if (!has_room() || (in_doubt() && !world_.is(Mutant::doubt_claims))) return;
     const auto frame = reader_->next();
     if (!frame) return damaged(frame.error());
     if (!*frame) return;
@@ -449,6 +453,7 @@ void Replica::on_detector(const DetectorEvent& event, const Incarnation& about) 
   if (primary_ && suspected && primary_->peer() && *primary_->peer() == about)
     add(primary_->on_suspected(now(), "silent"));
   if (!backup_ || backup_->primary() != about) return;
+  if (heard_in_doubt(suspected, alive)) return;
   if (suspected) add(backup_->on_suspected(now(), "silent"));
   if (alive) add(backup_->on_alive(now()));
 }
@@ -508,7 +513,7 @@ void Replica::owner_unprotects() {
 
 void Replica::owner_fails_over() {
   host_.post([this] {
-    if (!backup_ || !backup_->can_fail_over()) return;
+    if (!backup_ || in_doubt() || !backup_->can_fail_over()) return;
     world_.trace.add(host_.name(), "is asked to fail over");
     add(backup_->fail_over(now()));
   });

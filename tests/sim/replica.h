@@ -28,6 +28,7 @@
 #include "strategy/replay/log_delay.h"
 #include "strategy/replay/log_shelf.h"
 #include "strategy/replay/recorder.h"
+#include "strategy/replay/vote.h"
 #include "wire/frame.h"
 
 namespace libft::sim {
@@ -147,6 +148,24 @@ class Replica {
   void follow_later();
   bool follow_one();
   void acknowledge_executed();
+  // With a witness:
+  bool in_doubt() const { return doubt_.has_value(); }
+  bool has_witness() const { return witness_ != nullptr; }
+  bool primary_may_lose_bit() const;
+  void forget_votes();
+  void drop_witness();
+  void join_witness();
+  void give_witness(const wire::LogEpoch& log);
+  void witness_later();
+  void witness_votes();
+  void vote_here(const wire::LogEpoch& log);
+  void settle(replay::Verdict verdict);
+  bool asks_witness(EpochId id);
+  void decide();
+  void outvote_primary();
+  void outvote_self();
+  void be_replaced();
+  bool heard_in_doubt(bool suspected, bool alive);
   void spoil(wire::LogEpoch& log);
   void choose_delay();
   void begin_delay();
@@ -209,6 +228,25 @@ class Replica {
     bool guest_ended = false, guest_paused = false, done = false;
   };
   std::deque<Executing> executing_;
+  struct Witness {
+    Witness(World& world, const SimGuest& of);
+    SimGuest guest, before;  // Mutant: as it was before the newest log.
+    std::optional<replay::Follower> follower;
+    std::deque<wire::LogEpoch> logs;
+    replay::Poll poll;
+    bool executes = false;  // It will look for its next log.
+    // On the epoch in which this replica and the primary differ.
+    std::optional<replay::Verdict> decided;
+  };
+  std::unique_ptr<Witness> witness_;
+  struct Doubt {  // It came to something else than the primary, and a vote decides.
+    EpochId id;
+    std::uint64_t number = 0;
+    bool replacing = false, suspected = false;
+  };
+  std::optional<Doubt> doubt_;
+  std::uint64_t doubts_ = 0;
+  bool outvoted_primary_ = false;
   // A follower that is late on purpose: as it was started, and what it has not yet come to.
   struct Late {
     Nanos delay;

@@ -61,6 +61,7 @@ void Replica::on_message_of_primary(const wire::Message& message, const wire::Fr
     welcomed_ = true;
     if (!welcome->resume && backup_->newest() == EpochId{}) assembler_->reset();
     if (!welcome->resume) {
+      forget_votes();
       follower_.reset();
       delay_.reset();
       shelf_.reset();
@@ -134,6 +135,7 @@ void Replica::apply(EpochId id) {
   if (world_.is(Mutant::skip_apply_before_promotion) && world_.random.chance(20)) return;
   if (there) assembler_->apply();
   world_.oracle.on_applied(self_, id, SimGuest::hash(guest_->info(), assembler_->state()));
+  forget_votes();
   follower_.reset();
   delay_.reset();
   shelf_.reset();
@@ -171,7 +173,7 @@ void Replica::promote(const core::Promote& order) {
     while (!world_.is(Mutant::promote_unexecuted) && follow_one()) {
     }
     // It lost a bit, and the primary: nothing is left of the guest.
-    if (flipped_ && !to_follow_.empty())
+    if (!to_follow_.empty() && (flipped_ || world_.oracle.is_spoilt(to_follow_.front().id)))
       return host_.later(Nanos{0}, [this] { host_.crash(true); });
     to_follow_.clear();
     executing_.clear();
@@ -179,6 +181,7 @@ void Replica::promote(const core::Promote& order) {
     follower_->go_live();
   }
   const Status loaded = follower_ ? Status() : guest_->load_state(assembler_->state());
+  forget_votes();
   follower_.reset();
   if (!loaded) return world_.report(rule::kPrefix, loaded.to_string());
   owner_resumed_ = !stay_paused;

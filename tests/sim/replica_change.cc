@@ -149,6 +149,7 @@ void Replica::become(Strategy strategy) {
   world_.trace.add(host_.name(), "becomes", static_cast<std::uint64_t>(strategy));
   const bool follows = follower_ && !shelf_;
   strategy_ = strategy;
+  if (strategy != Strategy::lockstep) drop_witness();
   if (late_) return add({core::StartOver{"it is to execute late, which it can under replay only"}});
   if (follows && strategy == Strategy::checkpoint)
     return world_.report(rule::kReplay, "from logs to checkpoints without an image between");

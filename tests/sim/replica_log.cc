@@ -14,6 +14,11 @@ namespace libft::sim {
 // --------------------------------------------------------------------------------
 
 void Replica::cut_log(const core::TakeCheckpoint& order) {
+  if (primary_may_lose_bit() && world_.flips.chance(3)) {
+    world_.trace.add(host_.name(), "its running guest loses a bit");
+    ++world_.counters.flips;
+    guest_->lose_bit();
+  }
   gate_->seal_late = world_.is(Mutant::cut_before_seal);
   checkpoint::CapturedEpoch* const image = capture_image(order);
   if (order.stay_paused && !order.guest_ended && !guest_->pause())
@@ -25,7 +30,8 @@ void Replica::cut_log(const core::TakeCheckpoint& order) {
     return add(primary_->on_capture_failed(now(), order.id, "the gate is full"));
   }
   const bool paused = guest_->owner_paused();
-  Moment moment{guest_->hash(), guest_->counter(), guest_->chain(), order.guest_ended, paused};
+  Moment moment{guest_->hash(), guest_->counter(), guest_->chain(), order.guest_ended,
+                paused,         guest_->lost_bit()};
   guest_->amid_mark = {};
   if (world_.is(Mutant::cut_in_pieces))
     guest_->amid_mark = [this] { guest_->receive(world_.random.next() * 3 + 1); };
@@ -112,6 +118,7 @@ void Replica::on_log(const wire::Frame& frame) {
 }
 
 void Replica::begin_to_follow(EpochId base) {
+  forget_votes();
   follower_.reset();
   delay_.reset();
   shelf_.reset();
@@ -142,11 +149,12 @@ void Replica::follow_later() {
 
 // False: nothing was left, or it failed.
 bool Replica::follow_one() {
-  if (to_follow_.empty()) return false;
+  if (to_follow_.empty() || in_doubt()) return false;
   wire::LogEpoch log = std::move(to_follow_.front());
   to_follow_.pop_front();
+  give_witness(log);
   spoil(log);
-  if (strategy_ == Strategy::lockstep && !flipped_ && world_.flips.chance(1)) {
+  if (strategy_ == Strategy::lockstep && !flipped_ && world_.flips.chance(has_witness() ? 4 : 1)) {
     world_.trace.add(host_.name(), "loses a bit");
     ++world_.counters.flips;
     flipped_ = true;
@@ -154,10 +162,13 @@ bool Replica::follow_one() {
   }
   const Status followed = follower_->follow(log);
   const bool ignored = world_.is(Mutant::accept_other_output);
-  if (!followed && !flipped_) world_.report(rule::kReplay, followed.to_string());
+  const bool lost_bit = flipped_ || world_.oracle.is_spoilt(log.id);
+  if (!followed && !lost_bit) world_.report(rule::kReplay, followed.to_string());
+  vote_here(log);
   if (!followed && !ignored) {
+    if (asks_witness(log.id)) return false;
     to_follow_.push_front(std::move(log));  // Not executed.
-    if (flipped_ && backup_ && backup_->acknowledges()) add({core::StartOver{followed.message()}});
+    if (lost_bit && backup_ && backup_->acknowledges()) add({core::StartOver{followed.message()}});
     return false;
   }
   world_.oracle.on_executed(self_, log.id, *guest_);
@@ -166,6 +177,7 @@ bool Replica::follow_one() {
   if (delay_) delay_->executed(log.id);
   acknowledge_executed();
   if (shelf_ && log.id == shelf_->image()) adopt();
+  if (followed) join_witness();
   return true;
 }
 
@@ -180,6 +192,14 @@ void Replica::acknowledge_executed() {
     executing_.pop_front();
     add(backup_->on_epoch_complete(now(), done.id, false, done.guest_ended, done.guest_paused));
   }
+}
+
+// Where three vote. Of two that differ nobody can say which one erred.
+bool Replica::primary_may_lose_bit() const {
+  if (strategy_ != Strategy::lockstep || !connection_ || peer_ < 0 || guest_->lost_bit())
+    return false;
+  Replica* const peer = world_.host(peer_).replica();
+  return peer != nullptr && peer->backup() != nullptr && peer->has_witness();
 }
 
 // Mutants: what was logged is not what is executed.

@@ -23,6 +23,8 @@ void Counters::add(const Counters& other) {
   rebases += other.rebases;
   changes += other.changes;
   flips += other.flips;
+  outvoted += other.outvoted;
+  replaced += other.replaced;
   delayed += other.delayed;
   shortened += other.shortened;
   rests += other.rests;
@@ -42,7 +44,8 @@ World::World(WorldOptions chosen)
       handshakes(stream(7)),
       flips(stream(9)),
       rebases(stream(10)),
-      delays(stream(12)) {
+      delays(stream(12)),
+      votes(stream(13)) {
   arbiter.set_listener([this](const OwnershipRecord& record) {
     trace.add_text("arb", "record", record.generation.value, record.in_sync.size(), [&] {
       std::string listing;
@@ -149,6 +152,7 @@ Outcome run_seed(const WorldOptions& options) {
   constexpr Strategy kLogged[] = {Strategy::replay, Strategy::lockstep, Strategy::hybrid};
   if (world.exact && !strategies.chance(100)) world.strategy = kLogged[strategies.below(3)];
   if (world.exact) world.cooperative = false;
+  world.witnessed = world.exact && world.votes.chance(700);
   world.late = world.exact && world.delays.chance(400);
 
   Faults faults(world);

@@ -29,8 +29,8 @@ class Host;
 struct Counters {
   std::uint64_t seeds = 0, faults = 0, failovers = 0, switchovers = 0, solo_swaps = 0, unknowns = 0,
                 reprotects = 0, resumes = 0, partial_epochs = 0, epochs = 0, logs = 0, rebases = 0,
-                changes = 0, flips = 0, delayed = 0, shortened = 0, rests = 0, ended = 0, lost = 0,
-                violations = 0;
+                changes = 0, flips = 0, outvoted = 0, replaced = 0, delayed = 0, shortened = 0,
+                rests = 0, ended = 0, lost = 0, violations = 0;
   void add(const Counters& other);
 };
 
@@ -79,8 +79,10 @@ class World {
   Random flips;
   Random rebases;
   Random delays;
+  Random votes;
   bool exact = false;  // The guest can be executed again: every strategy is possible.
   Strategy strategy = Strategy::checkpoint;  // Of the first pair. (lockstep: a bit may be lost.)
+  bool witnessed = false;                    // Under lockstep, a witness may vote.
   bool late = false;                         // Backups may execute late on purpose.
   bool cooperative = false;  // Whether the guest must be asked before it can be paused.
   bool calm = false;         // The second phase: nothing fails any more.
