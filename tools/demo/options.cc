@@ -16,8 +16,10 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
   app.add_option("--runs", options.runs, "How often")->check(CLI::Range(1, 100000));
   app.add_option("--victim", victim,
                  "What fails: a host, the link between them, one of its two paths, the primary for "
-                 "a while, libft alone; or nothing, and somebody switches over")
-      ->check(CLI::IsMember({"primary", "backup", "link", "path", "stall", "libft", "switchover"}));
+                 "a while, libft alone, a bit of one of three replicas; or nothing, and somebody "
+                 "switches over")
+      ->check(CLI::IsMember(
+          {"primary", "backup", "link", "path", "stall", "libft", "corrupt", "switchover"}));
   app.add_option("--arbiter", options.arbiter, "Who decides")
       ->check(CLI::IsMember({"file", "etcd"}));
   auto* before = app.add_option("--seconds", seconds,
@@ -40,6 +42,9 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
                  "(default: build one)");
   app.add_option("--strategy", options.strategy, "As for ftctl protect")
       ->check(CLI::IsMember({"checkpoint", "replay", "lockstep", "hybrid"}));
+  app.add_option("--replicas", options.replicas,
+                 "3: a witness executes the guest, too, and votes (machine, lockstep)")
+      ->check(CLI::Range(2, 3));
   app.add_option("--beside", options.beside,
                  "After the runs: what protection adds to the client's latency, with this strategy "
                  "too")
@@ -66,6 +71,22 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
   if (options.through == "capi" && (options.machine || options.strategy != "checkpoint")) {
     std::fputs("ftctl demo: --through capi has QEMU guests and the strategy checkpoint only\n",
                stderr);
+    return 2;
+  }
+  const bool executes = options.machine && options.strategy == "lockstep";
+  const bool witnessed = options.replicas == 3 || options.victim == Victim::corrupt;
+  if (witnessed && (!executes || options.through != "ftctl")) {
+    std::fputs(
+        "ftctl demo: a witness votes under --guest machine --strategy lockstep, through "
+        "ftctl\n",
+        stderr);
+    return 2;
+  }
+  if (options.victim == Victim::corrupt && options.replicas != 3) {
+    std::fputs(
+        "ftctl demo: --victim corrupt needs --replicas 3: of two that differ nobody can "
+        "say which one errs\n",
+        stderr);
     return 2;
   }
   if (!options.beside.empty() && !options.machine) {

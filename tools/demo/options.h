@@ -21,9 +21,10 @@ struct DemoOptions {
   int interval_ms = 0;  // 0: ftctl's own.
   bool fixed = false;
   std::string json_file, html_file = "demo-report.html", keep_logs;
-  std::string guest;              // Folder with vmlinuz, initrd.img, cmdline; empty: build one.
-  bool machine = false;           // A guest on libft's own machine instead of one in QEMU.
+  std::string guest;     // Folder with vmlinuz, initrd.img, cmdline; empty: build one.
+  bool machine = false;  // A guest on libft's own machine instead of one in QEMU.
   std::string strategy;
+  int replicas = 2;               // 3: a witness votes.
   std::string beside;             // Another strategy, whose latency is measured in the same run.
   std::string ftctl;              // Empty: this program.
   std::string through = "ftctl";  // or "ftd", or "capi": `pair`, a program that has libft.h alone.

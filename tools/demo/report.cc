@@ -236,6 +236,10 @@ std::string what_happened(const RunResult& run) {
       return fmt::format("All processes of host A were stopped. {}. Then host A woke up.", who);
     case Victim::libft:
       return fmt::format("libft on host A was killed while its guest lived on. {}.", who);
+    case Victim::corrupt:
+      return fmt::format("A bit of the {}'s memory was flipped. {}.", run.corrupted,
+                         run.outvoted ? "It was outvoted by the other two replicas"
+                                      : "Nothing of it was ever seen");
     case Victim::switchover: return fmt::format("Somebody asked for a switch-over. {}.", who);
   }
   return {};

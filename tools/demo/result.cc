@@ -10,8 +10,8 @@
 namespace libft::demo {
 namespace {
 
-constexpr std::string_view kVictims[] = {"primary", "backup", "link",      "path",
-                                         "stall",   "libft",  "switchover"};
+constexpr std::string_view kVictims[] = {"primary", "backup", "link",       "path",
+                                         "stall",   "libft",  "switchover", "corrupt"};
 
 template <class Item, class Get>
 std::vector<double> values_of(const std::vector<Item>& items, Get get) {
@@ -157,6 +157,15 @@ std::string switch_over_line(const RunResult& run) {
       gap_is_short(f) ? "below" : "NOT BELOW", kGapRoundTripsMax);
 }
 
+std::string corrupt_line(const RunResult& run) {
+  std::string line = fmt::format("      a bit of the {} was flipped: ", run.corrupted);
+  if (!run.outvoted) return line + "never seen in what the guest did or was\n";
+  line += fmt::format("it was outvoted after {:.1f} ms", run.detect_ms);
+  if (run.three_again_ms)
+    line += fmt::format(", three replicas voted again after {:.1f} ms", *run.three_again_ms);
+  return line + "\n";
+}
+
 }  // namespace
 
 std::string run_line(const RunResult& run) {
@@ -168,6 +177,7 @@ std::string run_line(const RunResult& run) {
       run.arbitrate_ms, run.takeover_ms, run.client_gap_ms, run.writes_acknowledged,
       run.writes_lost, run.outputs_contradicted, run.connection_survived ? "survived" : "LOST",
       run.problems.empty() ? "" : "  (" + run.problems.front() + ")");
+  if (run.victim == Victim::corrupt) return line + corrupt_line(run);
   return run.victim == Victim::switchover ? line + switch_over_line(run) : line;
 }
 
@@ -193,6 +203,29 @@ std::string switch_over_rows(const std::vector<RunResult>& runs) {
              fmt::format("{} / {}, below {:.0f} in {} of {} runs", ms(median(ratios)),
                          ms(percentile(ratios, 100)), kGapRoundTripsMax,
                          std::ranges::count_if(all, gap_is_short), runs.size()));
+}
+
+std::string corrupt_rows(const std::vector<RunResult>& runs) {
+  std::string out;
+  for (const std::string_view who : {"primary", "backup", "witness"}) {
+    std::vector<double> seen, again;
+    std::size_t hit = 0;
+    for (const RunResult& run : runs) {
+      if (run.corrupted != who) continue;
+      ++hit;
+      if (run.outvoted) seen.push_back(run.detect_ms);
+      if (run.three_again_ms) again.push_back(*run.three_again_ms);
+    }
+    if (hit == 0) continue;
+    out += row(fmt::format("a bit of the {}: outvoted", who),
+               fmt::format("{} of {}, after {} / {}", seen.size(), hit, ms(median(seen)),
+                           ms(percentile(seen, 100))));
+    out +=
+        row("  three replicas again", fmt::format("{} of {}, after {} / {}", again.size(), hit,
+                                                  ms(median(again)), ms(percentile(again, 100))));
+  }
+  const auto unseen = sum_of(runs, [](const RunResult& r) { return r.unseen(); });
+  return out + row("never seen in what the guest did or was", fmt::format("{}", unseen));
 }
 
 }  // namespace
@@ -240,6 +273,7 @@ std::string summary_text(const std::vector<RunResult>& runs) {
   both("all of it, from failure to running", &RunResult::outage_ms);
   both("longest gap the client saw", &RunResult::client_gap_ms);
   if (runs.front().victim == Victim::switchover) out += switch_over_rows(runs);
+  if (runs.front().victim == Victim::corrupt) out += corrupt_rows(runs);
   out += "\nWhat the world saw\n";
   const auto total = [&](std::uint64_t RunResult::*field) {
     return sum_of(runs, [&](const RunResult& run) { return run.*field; });
@@ -304,6 +338,11 @@ Json run_json(const RunResult& run) {
                {"guest_clock_lag_ms", run.guest_clock_lag_ms},
                {"guest_clock_lag_while_protected_ms", run.lag_while_protected_ms}};
   json["reprotect_ms"] = run.reprotect_ms ? Json(*run.reprotect_ms) : Json();
+  if (run.victim == Victim::corrupt) {
+    json["corrupted"] = run.corrupted;
+    json["outvoted"] = run.outvoted;
+    json["three_again_ms"] = run.three_again_ms ? Json(*run.three_again_ms) : Json();
+  }
   json["good"] = run.good();
   json["problems"] = run.problems;
   json["notes"] = run.notes;

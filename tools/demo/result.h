@@ -17,7 +17,7 @@ namespace libft::demo {
 
 using Json = nlohmann::ordered_json;
 
-enum class Victim { primary, backup, link, path, stall, libft, switchover };
+enum class Victim { primary, backup, link, path, stall, libft, switchover, corrupt };
 std::string_view to_string(Victim victim);
 std::optional<Victim> victim_from(std::string_view text);
 
@@ -62,11 +62,16 @@ struct RunResult {
   std::uint64_t writes_acknowledged = 0, writes_checked = 0, writes_lost = 0;
   std::uint64_t outputs_seen = 0, outputs_repeated = 0, outputs_asked = 0, outputs_contradicted = 0;
   bool connection_survived = false;
-  std::optional<double> reprotect_ms;  // From the start of the new standby; empty: not tried.
-  std::vector<std::string> problems;   // What was not as it must be; empty: all well.
+  // Of --victim corrupt: which replica lost a bit, and what came of it.
+  std::string corrupted;                 // "primary", "backup" or "witness".
+  bool outvoted = false;                 // It was noticed, and that replica was the odd one.
+  std::optional<double> three_again_ms;  // From the lost bit to three replicas that vote.
+  std::optional<double> reprotect_ms;    // From the start of the new standby; empty: not tried.
+  std::vector<std::string> problems;     // What was not as it must be; empty: all well.
   std::vector<std::string> notes;
 
   bool good() const;
+  bool unseen() const { return victim == Victim::corrupt && !outvoted && problems.empty(); }
   std::vector<EpochSample> protected_epochs() const;
   std::vector<double> protected_latencies() const;
   std::vector<double> protected_round_trips() const;

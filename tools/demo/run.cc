@@ -7,6 +7,7 @@
 #include <csignal>
 
 #include "demo/control_client.h"
+#include "demo/lost_bit.h"
 #include "demo/statistics.h"
 #include "os/file.h"
 #include "os/real_clock.h"
@@ -23,14 +24,20 @@ constexpr Nanos kWarmUp = seconds{1};
 constexpr Nanos kTakeOverPatience = seconds{20};
 constexpr Nanos kFencePatience = seconds{20};
 constexpr Nanos kReprotectPatience = seconds{60};
-constexpr Nanos kAfterwards = seconds{2};  // Load after the failure, before the questions.
+constexpr Nanos kVotePatience = seconds{10};  // For a lost bit to matter.
+constexpr Nanos kAfterwards = seconds{2};     // Load after the failure, before the questions.
 constexpr Nanos kAnswerPatience = seconds{30};
 constexpr int kExitFenced = 5;  // ftctl's, as documented.
 
 // In the order of Victim.
 constexpr const char* kFailures[] = {"host A dies",   "host B dies",   "the link is cut",
                                      "a path is cut", "host A stalls", "libft on A is killed",
-                                     "switch-over"};
+                                     "switch-over",   "a bit is lost"};
+// Which of three replicas loses a bit, by the seed: three runs in a row hit each once.
+constexpr const char* kReplicas[] = {"primary", "backup", "witness"};
+// How the backup calls them when they are outvoted.
+constexpr const char* kOutvoted[] = {
+    "the primary host-a:", "this backup host-b:", "the witness host-c:"};
 constexpr lab::Path kBetweenHosts[] = {lab::Path::replication, lab::Path::heartbeat};
 
 class Run {
@@ -41,11 +48,13 @@ class Run {
     result_.seed = seed;
     result_.victim = options_.victim;
     result_.arbiter = options_.arbiter;
+    if (options_.victim == Victim::corrupt) result_.corrupted = kReplicas[which()];
   }
 
   Result<RunResult> go() {
     FT_ASSIGN(stage_, set_stage(parts_, fmt::format("{:016x}", random_())));
     FT_TRY(protect_stage(parts_, stage_));
+    if (options_.replicas == 3) FT_TRY(add_witness());
     FT_TRY(load());
     FT_TRY(strike());
     // From here on what goes wrong is the result.
@@ -62,6 +71,25 @@ class Run {
   void mark(Time at, std::string text) { result_.marks.push_back({at, std::move(text)}); }
   void problem(std::string text) { result_.problems.push_back(std::move(text)); }
   lab::TwoHosts& hosts() { return stage_.world->hosts(); }
+
+  Status add_witness() {
+    parts_.say("starting the witness on host C");
+    FT_ASSIGN(witness_, stage_.world->witness());
+    return wait_for(parts_, *witness_, "the witness to vote", kReprotectPatience,
+                    [&] { return event_time(*stage_.backup, {"witness_votes"}).has_value(); });
+  }
+
+  std::size_t which() const { return result_.seed % std::size(kReplicas); }
+
+  Status lose_bit() {
+    const Ftctl* const hit[] = {stage_.primary.get(), stage_.backup.get(), witness_.get()};
+    FT_ASSIGN(const LostBit lost,
+              lose_a_bit(hit[which()]->child->pid(), std::uint64_t{kMachineMib} << 20, random_));
+    result_.killed = lost.at;
+    result_.notes.push_back(fmt::format("the {} lost {}", result_.corrupted, describe(lost)));
+    parts_.say(result_.notes.back());
+    return {};
+  }
 
   Status load() {
     parts_.say("protected; the client writes");
@@ -105,6 +133,7 @@ class Run {
       case Victim::stall: hosts().host(Side::a).signal_all(SIGSTOP); break;
       case Victim::libft: stage_.primary->kill(); break;
       case Victim::switchover: FT_TRY(ask_to_switch_over(stage_.primary->control)); break;
+      case Victim::corrupt: FT_TRY(lose_bit()); break;
     }
     result_.protection_ended = result_.killed;
     mark(result_.killed, kFailures[static_cast<std::size_t>(options_.victim)]);
@@ -120,6 +149,7 @@ class Run {
 
   // Until one replica goes on alone, the loser is silent, and (where asked) protection is back.
   Status follow() {
+    if (options_.victim == Victim::corrupt) return follow_vote();
     FT_TRY(find_survivor());
     result_.survivor = std::string(1, letter(survivor_->side));
     FT_TRY(parts_.interrupt.wait("an answer after the failure", kTakeOverPatience,
@@ -129,6 +159,53 @@ class Run {
     over_at_ = now();
     FT_TRY(parts_.interrupt.sleep(kAfterwards));
     if (reprotect_) FT_TRY(protect_again());
+    return {};
+  }
+
+  // Until the odd one is outvoted, and three vote again. A bit that the guest overwrites before it
+  // reads it matters to nobody.
+  Status follow_vote() {
+    survivor_ = stage_.primary.get();
+    result_.survivor = "A";
+    std::optional<Json> outvoted;
+    const Status seen = parts_.interrupt.wait("the lost bit to matter", kVotePatience, [&] {
+      outvoted = event(*stage_.backup, {"outvoted", "diverged"});
+      return outvoted.has_value();
+    });
+    if (seen.code() == Code::timeout) return {};
+    FT_TRY(seen);
+    const Time at = time_of(*outvoted);
+    const std::string text = outvoted->value("text", "");
+    mark(at, outvoted->value("event", "") + ": " + text);
+    result_.detect_ms = to_ms(at - result_.killed);
+    result_.outvoted = text.starts_with(kOutvoted[which()]);
+    if (!result_.outvoted)
+      return Status(Code::corrupt, "not the one that lost a bit was found out: " + text);
+    FT_TRY(which() == 0 ? replace_primary() : wait_for_three(*stage_.backup));
+    over_at_ = now();
+    return parts_.interrupt.sleep(kAfterwards);
+  }
+
+  // The old one's host joins as the backup, where the witness votes from then on.
+  Status replace_primary() {
+    survivor_ = stage_.backup.get();
+    result_.survivor = "B";
+    FT_TRY(wait_for(parts_, *survivor_, "the backup to take over", kTakeOverPatience,
+                    [&] { return survivor_->runs_guest(); }));
+    FT_TRY(expect_fenced(*stage_.primary));
+    FT_ASSIGN(again_, stage_.world->stand_by(Side::a));
+    return wait_for_three(*again_);
+  }
+
+  Status wait_for_three(Ftctl& backup) {
+    const char* const sign = which() == 1 ? "replaced" : "witness_votes";
+    std::optional<Time> at;
+    FT_TRY(wait_for(parts_, backup, "three replicas to vote again", kReprotectPatience, [&] {
+      at = event_time(backup, {sign});
+      return at.has_value();
+    }));
+    result_.three_again_ms = to_ms(*at - result_.killed);
+    mark(*at, "three replicas vote again");
     return {};
   }
 
@@ -259,25 +336,34 @@ class Run {
     return parts_.interrupt.sleep(seconds{1});
   }
 
-  std::optional<Time> event_time(const Ftctl& ftctl,
-                                 std::initializer_list<std::string_view> names) {
+  static Time time_of(const Json& event) {
+    return Time{
+        std::chrono::duration_cast<Nanos>(std::chrono::duration<double>(event.value("at_s", 0.0)))};
+  }
+
+  // Since the failure; the first of the first name that there is any of.
+  std::optional<Json> event(const Ftctl& ftctl, std::initializer_list<std::string_view> names) {
     const auto events = ask_events(ftctl.control);
     if (!events) return std::nullopt;
-    for (const std::string_view name : names) {
-      for (const Json& event : *events) {
-        const Time at{std::chrono::duration_cast<Nanos>(
-            std::chrono::duration<double>(event.value("at_s", 0.0)))};
-        if (event.value("event", "") == name && at >= result_.killed) return at;
-      }
-    }
+    for (const std::string_view name : names)
+      for (const Json& event : *events)
+        if (event.value("event", "") == name && time_of(event) >= result_.killed) return event;
     return std::nullopt;
+  }
+
+  std::optional<Time> event_time(const Ftctl& ftctl,
+                                 std::initializer_list<std::string_view> names) {
+    const auto found = event(ftctl, names);
+    return found ? std::optional(time_of(*found)) : std::nullopt;
   }
 
   void measure() {
     if (survivor_ == nullptr) return;
+    const bool votes = options_.victim == Victim::corrupt;  // detect_ms is there already.
+    if (votes && (which() != 0 || !result_.outvoted)) return;
     const auto suspected =
         event_time(*survivor_, {"suspected", "removing_backup", "claiming", "disconnected"});
-    if (suspected) {
+    if (suspected && !votes) {
       result_.detect_ms = to_ms(*suspected - result_.killed);
       mark(*suspected, "suspected");
     }
@@ -379,7 +465,7 @@ class Run {
   std::mt19937_64 random_;
   const bool reprotect_;
   Stage stage_;
-  std::unique_ptr<Ftctl> again_;
+  std::unique_ptr<Ftctl> again_, witness_;
   Ftctl* survivor_ = nullptr;
   ClockPair clock_before_;
   std::optional<Time> went_on_at_, over_at_;

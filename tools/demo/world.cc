@@ -20,7 +20,6 @@ namespace {
 
 constexpr const char* kGuestName = "demo";
 constexpr const char* kTap = "tap0";
-constexpr int kMachineMib = 64;
 constexpr std::uint16_t kPort = 7070, kHeartbeatPort = 7071;
 
 std::string heartbeats(Side side) {
@@ -81,6 +80,7 @@ World::~World() = default;
 Status World::set_up() {
   FT_ASSIGN(hosts_, lab::TwoHosts::create());
   for (const Side side : {Side::a, Side::b}) FT_TRY(hosts_->add_tap(side, kTap));
+  if (options_.replicas == 3) FT_TRY(hosts_->add_third());
   FT_TRY(make_key());
   if (!options_.machine) FT_TRY(write_guest_description());
   if (options_.arbiter == "etcd") return start_etcd();
@@ -162,16 +162,43 @@ Result<os::ScopedFd> World::log_file(const std::string& name) const {
 }
 
 Result<std::unique_ptr<Ftctl>> World::protect(Side side) {
-  if (!options_.machine) return start(side, "protect", {{"guest", "qemu:" + folder_ + "/guest.json"}});
-  return start(side, "protect",
-               {{"guest", fmt::format("machine:{0}/Image,mib={1},initrd={0}/initrd.cpio,"
-                                      "append=console=ttyS0 ip={2} observer={3}",
-                                      guest_, kMachineMib, lab::kGuestAddress,
-                                      lab::kClientAddress)}});
+  if (!options_.machine)
+    return start(side, "protect", {{"guest", "qemu:" + folder_ + "/guest.json"}});
+  return start(
+      side, "protect",
+      {{"guest", fmt::format("machine:{0}/Image,mib={1},initrd={0}/initrd.cpio,"
+                             "append=console=ttyS0 ip={2} observer={3}",
+                             guest_, kMachineMib, lab::kGuestAddress, lab::kClientAddress)}});
 }
 
 Result<std::unique_ptr<Ftctl>> World::stand_by(Side side) {
   return start(side, "standby", {{"peer", addresses(other(side))}});
+}
+
+Result<std::unique_ptr<Ftctl>> World::witness() {
+  const std::string stem = folder_ + "/C";
+  os::ChildOptions program;
+  program.argv = {options_.ftctl,
+                  "witness",
+                  "--name",
+                  kGuestName,
+                  "--host",
+                  "host-c",
+                  "--peer",
+                  fmt::format("tcp:{}:{},tcp:{}:{}", lab::TwoHosts::replication_address(Side::b),
+                              kPort, lab::TwoHosts::replication_address(Side::a), kPort),
+                  "--key-file",
+                  folder_ + "/key",
+                  "--state-dir",
+                  stem + "-state",
+                  "--control",
+                  stem + ".sock"};
+  FT_ASSIGN(const os::ScopedFd out, log_file("C.log"));
+  program.stdout_fd = program.stderr_fd = out.get();
+  program.own_session = true;
+  FT_ASSIGN(os::Child child, hosts_->third().start(program));
+  return std::make_unique<Ftctl>(Ftctl{
+      Side::b, stem + ".sock", stem + ".log", {}, std::make_shared<os::Child>(std::move(child))});
 }
 
 World::Words World::common_words(Side side) const {

@@ -19,10 +19,12 @@ namespace libft::demo {
 
 using lab::Side;
 
+inline constexpr int kMachineMib = 64;  // Of a guest on libft's machine.
+
 inline char letter(Side side) { return side == Side::a ? 'A' : 'B'; }
 
-// One ftctl, protecting or standing by; or a host's ftd, which keeps that one up; or the program in its
-// place that has the C ABI alone, and answers as it does.
+// One ftctl, protecting or standing by; or a host's ftd, which keeps that one up; or the program in
+// its place that has the C ABI alone, and answers as it does.
 struct Ftctl {
   Side side = Side::a;
   std::string control, log, epochs_log;
@@ -45,6 +47,8 @@ class World {
 
   Result<std::unique_ptr<Ftctl>> protect(Side side);
   Result<std::unique_ptr<Ftctl>> stand_by(Side side);
+  // A third replica, on a host of its own. REQUIRES: options.replicas is 3.
+  Result<std::unique_ptr<Ftctl>> witness();
 
   // The host's cables, then all its processes, at one instant. Returns that instant.
   Result<Time> kill_host(Side side);

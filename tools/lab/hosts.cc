@@ -103,6 +103,15 @@ Status TwoHosts::add_tap(Side side, const std::string& name) {
   return host(side).ip(fmt::format("tuntap add {0} mode tap\nlink set {0} master br0 up\n", name));
 }
 
+Status TwoHosts::add_third() {
+  FT_ASSIGN(third_, Namespace::create("c"));
+  FT_TRY(
+      switches_->ip(fmt::format("link add replica-c type veth peer name rep0 netns {}\n"
+                                "link set replica-c master {} up\n",
+                                third_->path(), kPathNames[1])));
+  return third_->ip("link set lo up\nlink set rep0 up\naddr add 10.78.0.3/24 dev rep0\n");
+}
+
 Status TwoHosts::cut(Side side) { return links_->set(ports_[index(side)], LinkSwitch::To::down); }
 Status TwoHosts::heal(Side side) { return links_->set(ports_[index(side)], LinkSwitch::To::up); }
 

@@ -43,6 +43,10 @@ class TwoHosts {
   // A TAP device on the host's bridge, up, for a gate to open by name.
   Status add_tap(Side side, const std::string& name);
 
+  // A third host, on the replication network only (rep0 10.78.0.3), for whoever serves nobody.
+  Status add_third();
+  Namespace& third() { return *third_; }  // REQUIRES: it was added.
+
   // All cables of the host at one instant, or one of them.
   Status cut(Side side);
   Status heal(Side side);
@@ -60,6 +64,7 @@ class TwoHosts {
   std::array<std::unique_ptr<Namespace>, 2> hosts_;
   std::unique_ptr<LinkSwitch> links_;
   std::array<std::array<unsigned, kPaths>, 2> ports_{};  // The switches' ends of the cables.
+  std::unique_ptr<Namespace> third_;
 };
 
 }  // namespace libft::lab

@@ -163,7 +163,7 @@ TEST_CASE("epoch logs: a torn last line and other lines are left out") {
 
 TEST_CASE("every victim has a name that is understood") {
   for (const Victim victim : {Victim::primary, Victim::backup, Victim::link, Victim::path,
-                              Victim::stall, Victim::libft, Victim::switchover}) {
+                              Victim::stall, Victim::libft, Victim::corrupt, Victim::switchover}) {
     CHECK(victim_from(to_string(victim)) == victim);
   }
   CHECK_FALSE(victim_from("guest"));
