@@ -272,6 +272,11 @@ std::string summary_text(const std::vector<RunResult>& runs) {
   both("take over (grant to running)", &RunResult::takeover_ms);
   both("all of it, from failure to running", &RunResult::outage_ms);
   both("longest gap the client saw", &RunResult::client_gap_ms);
+  const auto beyond = [](const RunResult& run) {
+    return run.client_gap_ms - run.detect_ms - run.arbitrate_ms;
+  };
+  out += row("  of it beyond detection and arbiter",
+             fmt::format("{} / {}", ms(median_of(runs, beyond)), ms(worst_of(runs, beyond))));
   if (runs.front().victim == Victim::switchover) out += switch_over_rows(runs);
   if (runs.front().victim == Victim::corrupt) out += corrupt_rows(runs);
   out += "\nWhat the world saw\n";
