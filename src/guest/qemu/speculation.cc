@@ -138,8 +138,7 @@ class Standby final : public SpeculativeStandby {
   std::unique_ptr<WarmPool> pool_;  // Last: its thread uses the rest.
 };
 
-// --- the memory, and its image
-// --------------------------------------------------------------------
+// --- the memory, and its image -------------------------------------------------------------------
 
 Result<Piece> Standby::open_piece(const MemoryBackend& backend) const {
   const std::string path = fmt::format("/proc/{}/fd/{}", guest().pid(), backend.fd);
@@ -204,8 +203,7 @@ void Standby::put_back() {
   stale_.clear();
 }
 
-// --- processes
-// ------------------------------------------------------------------------------------
+// --- processes -----------------------------------------------------------------------------------
 
 // The pool's thread.
 Result<WarmQemu> Standby::start_warm(unsigned number) const {
@@ -307,8 +305,7 @@ void Standby::end_current() {
   if (speculates()) remove_traces(current_.paths, current_.log);
 }
 
-// --- what a Guest does otherwise here
-// -------------------------------------------------------------
+// --- what a Guest does otherwise here ------------------------------------------------------------
 
 Status Standby::probe_state(std::span<const std::byte> state) {
   if (state_ == State::waits) put_back();
