@@ -61,7 +61,7 @@ void BackupRunner::welcome_witness(std::unique_ptr<Transport> connection,
                                    std::vector<std::byte> received, const wire::Hello& hello) {
   drop_witness("it dialled anew");
   dropped_.reset();
-  voting_.emplace();
+  voting_ = Voting{};
   voting_->since = context_.now();
   voting_->link =
       std::make_unique<WitnessLink>(context_, *replica_.guest, std::move(connection),
