@@ -129,7 +129,9 @@ Status stays_calm(XenPair& pair, const Options& options) {
   FT_ASSIGN(const auto libft, Protection::install(pair, kPrograms, kLabHeartbeats));
   FT_ASSIGN(Outsiders outsiders, Outsiders::meet(pair));
   FT_TRY(libft->establish(Side::a));
-  outsiders.offer_load();
+  // One request at a time: so busy a guest could not answer many, and they would have to be waited
+  // for.
+  outsiders.client->offer(demo::Load::closed);
   for (const Side side : {Side::a, Side::b}) {
     FT_ASSIGN(const auto busy,
               pair.host(side).run(fmt::format("for i in $(seq {}); do setsid sh -c 'while :; do :; "
