@@ -67,10 +67,13 @@ struct MachineHost : Host {
     }
     auto made = MachineGuest::create(std::move(machine));
     REQUIRE(made);
-    MachineGuest* const exact = made->get();
+    machine_ = made->get();
     InputTap* const input = gate->get();
-    return Replica{std::move(*gate), std::move(*made), input, exact};
+    return Replica{std::move(*gate), std::move(*made), input, machine_};
   }
+
+  // The memory of the replica that was made last, which a test may look at and spoil.
+  std::span<std::byte> memory() const { return machine_->info().memory[0].bytes; }
 
   // Until it is answered; frames may be lost at a take-over, as on any network.
   std::string ask(const std::string& text) {
@@ -127,6 +130,7 @@ struct MachineHost : Host {
   // A frame that the guest's announcement, or a repetition, may look like.
   std::string ignored_ = std::string(18, '\0');
   std::deque<SessionEvent> events_;  // Not yet asked for.
+  MachineGuest* machine_ = nullptr;  // The session's.
 };
 
 inline void set_all(MachineHost& host, int from, int to) {
