@@ -6,6 +6,8 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
+#include <memory_resource>
 
 #include "libft/output_gate.h"
 #include "output/frame_ring.h"
@@ -22,6 +24,8 @@ struct HeldLimits {
 class HeldFrames {
  public:
   static Result<HeldFrames> create(const HeldLimits& limits);
+  HeldFrames(HeldFrames&&) = default;
+  HeldFrames& operator=(HeldFrames&&) = delete;  // Slots go before their blocks.
 
   // Held: seal() and release() decide. Open: every frame is due at once.
   bool is_open() const { return open_; }
@@ -80,8 +84,12 @@ class HeldFrames {
   std::uint64_t due_end_ = 0;
   std::uint64_t sealed_end_ = 0;  // Frames from here on belong to no epoch yet.
   EpochId sealed_last_{};
-  std::deque<Sealed> sealed_;          // At most epochs_max.
-  std::deque<Slot> slots_;             // Of each frame in the ring: from popped_ to pushed_.
+  std::deque<Sealed> sealed_;  // At most epochs_max.
+  // Of each frame in the ring, from popped_ to pushed_. A frame costs no allocation: blocks are
+  // used again.
+  std::unique_ptr<std::pmr::memory_resource> blocks_ =
+      std::make_unique<std::pmr::unsynchronized_pool_resource>();
+  std::pmr::deque<Slot> slots_{blocks_.get()};
   std::deque<std::uint64_t> singles_;  // To leave one by one; the first of them is held.
   std::uint64_t gone_ = 0, gone_bytes_ = 0;
 };
