@@ -8,10 +8,13 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <mutex>
+#include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "os/fd.h"
@@ -52,6 +55,21 @@ inline bool wait_readable(int fd, short events, int timeout_ms) {
 
 // The deadline of every wait that must succeed.
 inline constexpr int kPatienceMs = 30'000;
+
+template <class Condition>
+bool eventually(Condition condition) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kPatienceMs);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
+// A frame that a test can tell from others.
+inline std::span<const std::byte> bytes_of(const std::uint32_t& number) {
+  return std::as_bytes(std::span(&number, 1));
+}
 
 class FramesWorld {
  public:

@@ -12,6 +12,8 @@
 
 using namespace libft;
 using namespace libft::output;
+using support::bytes_of;
+using support::eventually;
 using support::FramesWorld;
 using support::kPatienceMs;
 using Numbers = std::vector<std::uint32_t>;
@@ -25,20 +27,6 @@ std::uint32_t number_in(std::span<const std::byte> frame) {
   REQUIRE(frame.size() == sizeof number);
   std::memcpy(&number, frame.data(), sizeof number);
   return number;
-}
-
-std::span<const std::byte> bytes_of(const std::uint32_t& number) {
-  return std::as_bytes(std::span(&number, 1));
-}
-
-template <class Condition>
-bool eventually(Condition condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kPatienceMs);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::yield();
-  }
-  return true;
 }
 
 void let_out(ComparedGate& gate, std::initializer_list<std::uint64_t> numbers) {

@@ -11,6 +11,8 @@
 
 using namespace libft;
 using namespace libft::output;
+using support::bytes_of;
+using support::eventually;
 using support::FramesWorld;
 using support::kPatienceMs;
 
@@ -18,23 +20,9 @@ namespace {
 
 EpochId epoch(std::uint64_t n) { return {Generation{1}, Epoch{n}}; }
 
-std::span<const std::byte> bytes_of(const std::uint32_t& number) {
-  return std::as_bytes(std::span(&number, 1));
-}
-
 bool receive(int fd, std::uint32_t* number, int patience_ms = kPatienceMs) {
   return support::wait_readable(fd, POLLIN, patience_ms) &&
          ::recv(fd, number, sizeof *number, 0) == sizeof *number;
-}
-
-template <class Condition>
-bool eventually(Condition condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kPatienceMs);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::yield();
-  }
-  return true;
 }
 
 }  // namespace
