@@ -183,6 +183,17 @@ std::string run_line(const RunResult& run) {
 
 namespace {
 
+// Where a host's silence is what has to be noticed.
+std::string gap_beyond_row(const std::vector<RunResult>& runs) {
+  const Victim victim = runs.front().victim;
+  if (victim == Victim::switchover || victim == Victim::corrupt) return {};
+  const auto beyond = [](const RunResult& run) {
+    return run.client_gap_ms - run.detect_ms - run.arbitrate_ms;
+  };
+  return row("  of it beyond detection and arbiter",
+             fmt::format("{} / {}", ms(median_of(runs, beyond)), ms(worst_of(runs, beyond))));
+}
+
 std::string switch_over_rows(const std::vector<RunResult>& runs) {
   std::vector<RunFigures> all;
   for (const RunResult& run : runs) all.push_back(figures_of(run));
@@ -272,11 +283,7 @@ std::string summary_text(const std::vector<RunResult>& runs) {
   both("take over (grant to running)", &RunResult::takeover_ms);
   both("all of it, from failure to running", &RunResult::outage_ms);
   both("longest gap the client saw", &RunResult::client_gap_ms);
-  const auto beyond = [](const RunResult& run) {
-    return run.client_gap_ms - run.detect_ms - run.arbitrate_ms;
-  };
-  out += row("  of it beyond detection and arbiter",
-             fmt::format("{} / {}", ms(median_of(runs, beyond)), ms(worst_of(runs, beyond))));
+  out += gap_beyond_row(runs);
   if (runs.front().victim == Victim::switchover) out += switch_over_rows(runs);
   if (runs.front().victim == Victim::corrupt) out += corrupt_rows(runs);
   out += "\nWhat the world saw\n";
