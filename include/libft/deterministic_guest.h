@@ -50,6 +50,7 @@ struct Mark {
   // Of the frames that the guest sent since the mark before, and of the positions of each; since it
   // began or was loaded, if there was none.
   std::uint64_t said = 0;
+  bool ended = false;  // It has shut down there.
   bool operator==(const Mark&) const = default;
 };
 

@@ -154,8 +154,7 @@ Actions Backup::on_epoch_complete(Time, EpochId id, bool first, bool guest_ended
   Actions actions;
   if (!acknowledges()) return actions;
   newest_ = id;
-  guest_ended_ = guest_ended;
-  guest_paused_ = guest_paused;
+  if (newest_here_ <= id) on_epoch_here(id, guest_ended, guest_paused);
   if (state_ == BackupState::syncing) {
     if (!first) return actions;  // Cannot be: the assembler refuses it.
     image_complete_ = true;
@@ -165,6 +164,12 @@ Actions Backup::on_epoch_complete(Time, EpochId id, bool first, bool guest_ended
   actions.push_back(SendMessage{wire::Ack{{generation_, id.epoch}}, generation_});
   actions.push_back(ApplyEpoch{id});
   return actions;
+}
+
+void Backup::on_epoch_here(EpochId id, bool guest_ended, bool guest_paused) {
+  newest_here_ = id;
+  guest_ended_ = guest_ended;
+  guest_paused_ = guest_paused;
 }
 
 Actions Backup::on_joined(Time, Generation generation) {

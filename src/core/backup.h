@@ -67,6 +67,9 @@ class Backup {
   Actions on_disconnected(Time now);
   // Complete, verified and decoded into reserved memory.
   Actions on_epoch_complete(Time now, EpochId id, bool first, bool guest_ended, bool guest_paused);
+  // It is executed before it is acknowledged, and a take-over goes on from it all the same: of the
+  // epochs that are here, this is the newest that counts.
+  void on_epoch_here(EpochId id, bool guest_ended, bool guest_paused);
   Actions on_joined(Time now, Generation generation);
   Actions on_switch_over(Time now, EpochId id);
   Actions on_suspected(Time now, const std::string& why);
@@ -97,9 +100,10 @@ class Backup {
   Incarnation primary_;
   Generation generation_;
   EpochId newest_;
+  EpochId newest_here_;  // Likewise, acknowledged or not; of it:
+  bool guest_ended_ = false, guest_paused_ = false;
   bool image_complete_ = false;
   bool connected_ = false;
-  bool guest_ended_ = false, guest_paused_ = false;
   bool forced_ = false;  // By a person, or asked by the primary.
   bool suspected_ = false;
   std::optional<Time> claim_at_;  // The head start's end.

@@ -460,8 +460,7 @@ void BackupRunner::promote(const core::Promote& order) {
   // generation.
   context_.options.strategy = strategy_;  // The pair's, whoever leads it.
   const Epoch newest = executing_.empty() ? core_.newest().epoch : executing_.back().id.epoch;
-  const bool stay_paused = executing_.empty() ? order.stay_paused : executing_.back().guest_paused;
-  promoted_({order.record, core_.self(), newest.next(), stay_paused});
+  promoted_({order.record, core_.self(), newest.next(), order.stay_paused});
   keep_waiting_inputs();
   if (replica_.input) {
     const auto kept = inputs_.kept(), delivered = inputs_.deliver(*replica_.input);

@@ -29,6 +29,7 @@ void BackupRunner::on_log(const wire::Frame& frame) {
   const wire::LogMark mark = (**whole).mark;
   if (acknowledges_executed()) {
     executing_.push_back({(**whole).id, mark.guest_ended, mark.guest_paused});
+    core_.on_epoch_here((**whole).id, mark.guest_ended, mark.guest_paused);
     return follow_->take(std::move(**whole));
   }
   log_ = std::move(**whole);

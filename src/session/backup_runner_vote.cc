@@ -200,9 +200,11 @@ void BackupRunner::decide() {
 void BackupRunner::outvote_primary() {
   const EpochId id = decided_->id;
   tell_outvoted("the primary " + core_.primary().host, id);
-  follow_->overrule();
+  const Mark here = follow_->overrule();
   follow_->take_rest();
   while (!executing_.empty() && executing_.back().id > id) executing_.pop_back();
+  // Whether the guest ended is what two of three came to as well. Its owner paused it, or not.
+  core_.on_epoch_here(id, here.ended, executing_.back().guest_paused);
   forget_doubt();
   outvoted_primary_ = true;
   perform(core_.fail_over(context_.now()));

@@ -58,10 +58,11 @@ void FollowThread::when_idle(std::function<void()> there) {
   changed_.notify_all();
 }
 
-void FollowThread::overrule() {
+Mark FollowThread::overrule() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return finished_; });  // It has told, and is about to end.
   outcome_ = {};
+  return *follower_.came_to();
 }
 
 std::deque<wire::LogEpoch> FollowThread::take_rest() {

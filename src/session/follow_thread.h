@@ -47,8 +47,9 @@ class FollowThread {
   // Calls `there` on its thread, once, when nothing is left to execute: the guest stands still.
   void when_idle(std::function<void()> there);
 
-  // After a failure: what was executed counts all the same, because others came to the same.
-  void overrule();
+  // After a failure at the end of an epoch: what was executed counts all the same, because others
+  // came to the same. Where that is.
+  Mark overrule();
   // After a failure: what came behind the epoch that failed.
   std::deque<wire::LogEpoch> take_rest();
 

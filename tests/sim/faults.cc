@@ -172,7 +172,7 @@ void Faults::owner_acts(Kind kind) {
       // Often nobody records it: its host dies between the last epoch and the record.
       if (random_.chance(500) && world_.arbiter.truth().in_sync.size() > 1)
         world_.queue.in(random_.between(Millis{1}, Millis{30}), [this, &host = *host] {
-          if (world_.queue.now() < end_) host.crash(true);
+          if (world_.queue.now() < end_) host.crash(random_.chance(500));
         });
     }
     if (kind == Kind::guest_paused)

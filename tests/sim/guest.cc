@@ -172,7 +172,7 @@ Status SimGuest::run_until(Position until) {
 }
 
 Status SimGuest::mark(WithHash with_hash, const std::function<void(const Mark&)>& there) {
-  Mark mark{*position(), std::nullopt, std::exchange(said_, 0)};
+  Mark mark{*position(), std::nullopt, std::exchange(said_, 0), ended()};
   if (with_hash == WithHash::yes) mark.hash = hash();
   if (amid_mark) amid_mark();
   there(mark);

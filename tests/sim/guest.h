@@ -49,6 +49,10 @@ class SimGuest final : public Guest, public DeterministicGuest {
     registers_.scratch[kGenerator] ^= 1;
     lost_bit_ = true;
   }
+  void lose_life() {  // A bit of that kind.
+    registers_.ended = 1;
+    lost_bit_ = true;
+  }
   bool lost_bit() const { return lost_bit_; }
   void copy(const SimGuest& other);  // All that it is.
   // Mutant: what it asked for on another host is never given to it here.

@@ -55,6 +55,7 @@ enum class Mutant {
   promote_forgets_executed,
   ack_executed_while_claiming,
   executed_lost_with_connection,
+  here_unheard,
   // Of three replicas that vote:
   minority_rules,
   outvoted_acks,
@@ -62,6 +63,7 @@ enum class Mutant {
   replaced_by_old,
   replaced_forgets_rest,
   doubt_claims,
+  outvoted_end_believed,
   // Of hybrid:
   rebase_off_the_cut,
   rebase_loses_pages,

@@ -43,6 +43,13 @@ void Oracle::on_swap_asked(const Incarnation& who, const OwnershipRecord& to) {
   life(who).attempted = to.generation;
 }
 
+void Oracle::on_end_claimed(const Incarnation& who, EpochId newest) {
+  const auto found = moments_.find(newest);
+  if (found != moments_.end() && !found->second.ended)
+    fail(rule::kOwnersWill,
+         fmt::format("{} says that the guest ended, and it lives", to_string(who)));
+}
+
 // Definite is only its own swap, or another's in its place.
 void Oracle::on_definite(const Incarnation& who, const OwnershipRecord& record) {
   Life& it = life(who);
@@ -114,6 +121,7 @@ void Oracle::on_outvoted(EpochId id, const SimGuest& guest) {
 
 bool Oracle::is_spoilt(EpochId id) const {
   const auto found = moments_.find(id);
+  there.ended = guest.ended();
   return found != moments_.end() && found->second.spoilt;
 }
 

@@ -56,6 +56,7 @@ class Oracle {
   // --- the arbiter --------------------------------------------------------------------------
   void on_landed(const OwnershipRecord& record);
   void on_swap_asked(const Incarnation& who, const OwnershipRecord& to);
+  void on_end_claimed(const Incarnation& who, EpochId newest);  // By a backup, as of that epoch.
   void on_definite(const Incarnation& who, const OwnershipRecord& record);
 
   // --- epochs -------------------------------------------------------------------------------

@@ -139,8 +139,7 @@ void Replica::schedule_wake() {
       if (wake_ != due) return;
       wake_.reset();
       if (primary_) add(primary_->on_tick(now()));
-      if (backup_ && (!in_doubt() || world_.is(Mutant::doubt_claims)))
-        add(backup_->on_tick(now()));
+      if (backup_ && (!in_doubt() || world_.is(Mutant::doubt_claims))) add(backup_->on_tick(now()));
       execute_due();
     });
   });
@@ -254,6 +253,9 @@ void Replica::ask_swap(const OwnershipRecord& from, const OwnershipRecord& to) {
                        to.ended ? ", ended" : "");
   });
   world_.oracle.on_swap_asked(self_, to);
+  if (backup_ && to.ended)
+    world_.oracle.on_end_claimed(self_,
+                                 executing_.empty() ? backup_->newest() : executing_.back().id);
   world_.arbiter.ask_swap(
       host_.index(), from, to,
       [this, host = &host_, question = ++question_, stall = stalls_, to,
@@ -463,6 +465,16 @@ void Replica::run_guest() {
   if (guest_->step(world_.send_permille))
     world_.oracle.on_guest_step(self_, *guest_, owner_resumed_);
   if (world_.random.chance(60)) guest_->receive(world_.random.next());
+  if (primary_may_lose_bit() && guest_->runs() && world_.flips.chance(1)) lose_life();
+}
+
+void Replica::lose_life() {
+  world_.trace.add(host_.name(), "its running guest loses the bit that keeps it alive");
+  ++world_.counters.flips;
+  guest_->lose_life();
+  host_.post([this] {
+    if (primary_) add(primary_->on_guest_ended(now()));
+  });
 }
 
 void Replica::owner_ends_guest() {

@@ -166,6 +166,7 @@ class Replica {
   void outvote_self();
   void be_replaced();
   bool heard_in_doubt(bool suspected, bool alive);
+  void lose_life();
   void spoil(wire::LogEpoch& log);
   void choose_delay();
   void begin_delay();

@@ -162,7 +162,6 @@ void Replica::promote(const core::Promote& order) {
   // What was executed here and not acknowledged is part of the guest's life now.
   const bool forgets = executing_.empty() || world_.is(Mutant::promote_forgets_executed);
   EpochId newest = forgets ? backup_->newest() : executing_.back().id;
-  const bool stay_paused = executing_.empty() ? order.stay_paused : executing_.back().guest_paused;
   if (connection_) world_.network.close(*connection_, host_.index());
   connection_.reset();
   reader_.reset();
@@ -184,11 +183,11 @@ void Replica::promote(const core::Promote& order) {
   forget_votes();
   follower_.reset();
   if (!loaded) return world_.report(rule::kPrefix, loaded.to_string());
-  owner_resumed_ = !stay_paused;
-  if (stay_paused) guest_->owner_pauses();
+  owner_resumed_ = !order.stay_paused;
+  if (order.stay_paused) guest_->owner_pauses();
   (void)guest_->activate();
   world_.trace.add(host_.name(), "is promoted", order.record.generation.value, newest.epoch.value);
-  world_.oracle.on_promote(self_, order.record, newest, *guest_, !stay_paused);
+  world_.oracle.on_promote(self_, order.record, newest, *guest_, !order.stay_paused);
   if (switching_)
     ++world_.counters.switchovers;
   else

@@ -103,6 +103,9 @@ void Replica::on_log(const wire::Frame& frame) {
     executing_.push_back({(**whole).id, mark.guest_ended && !world_.is(Mutant::resurrect_ended),
                           mark.guest_paused && !world_.is(Mutant::resume_paused),
                           world_.is(Mutant::ack_unexecuted)});
+    if (!world_.is(Mutant::here_unheard))
+      backup_->on_epoch_here(executing_.back().id, executing_.back().guest_ended,
+                             executing_.back().guest_paused);
     to_follow_.push_back(std::move(**whole));
     acknowledge_executed();
     return follow_later();

@@ -147,6 +147,8 @@ void Replica::outvote_primary() {
   world_.oracle.on_outvoted(id, *guest_);
   to_follow_.clear();
   while (!executing_.empty() && executing_.back().id > id) executing_.pop_back();
+  if (!world_.is(Mutant::outvoted_end_believed))
+    backup_->on_epoch_here(id, guest_->ended(), executing_.back().guest_paused);
   forget_votes();
   outvoted_primary_ = true;
   if (world_.is(Mutant::outvoted_unfenced)) {

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <map>
 #include <sstream>
+#include <utility>
 #include <vector>
 
 #include "sim/host.h"
@@ -43,6 +44,19 @@ Replica* owner(World& world) {
         host->replica()->self() == world.arbiter.truth().owner)
       return host->replica();
   return nullptr;
+}
+
+// Before anything happens. False: it is no such choice.
+bool choose(World& world, const std::string& word) {
+  if (word == "lockstep") {
+    world.exact = true;
+    world.strategy = Strategy::lockstep;
+  } else if (word == "witnessed") {
+    world.witnessed = true;
+  } else {
+    return false;
+  }
+  return true;
 }
 
 // One command; false: there is no such command.
@@ -97,6 +111,8 @@ bool run_command(World& world, std::istringstream& words) {
     it->owner_switches_over();
   } else if (verb == "unprotect") {
     it->owner_unprotects();
+  } else if (verb == "guest-loses-bit") {
+    it->guest().lose_bit();
   } else if (verb == "guest-ends") {
     it->owner_ends_guest();
   } else if (verb == "guest-paused") {
@@ -111,7 +127,8 @@ bool run_command(World& world, std::istringstream& words) {
 
 // Epochs come and go by the hundred: a scenario is about what changes.
 bool is_routine(const std::string& line) {
-  for (const char* word : {"captures", "acknowledges", "hears", "releases", "refuses", "starts "})
+  for (const char* word :
+       {"captures", "acknowledges", "hears", "releases", "refuses", "starts ", "cuts"})
     if (line.find(std::string(" ") + word) != std::string::npos) return true;
   return false;
 }
@@ -123,13 +140,14 @@ std::vector<std::string> play(const Script& script, bool verbose) {
                  if (!is_routine(line)) lines.push_back(line);
                }});
   world.primary_options.interval.kind = core::IntervalOptions::Kind::fixed;
-  world.begin();
-  bool settle = false;
+  bool begun = false, settle = false;
   for (const std::string& command : script.commands) {
     std::istringstream words(command);
     std::string first;
     long at = 0;
     if (!(words >> first) || first[0] == '#') continue;
+    if (choose(world, first)) continue;
+    if (!std::exchange(begun, true)) world.begin();
     if (first == "settle") {
       settle = true;
     } else if (first != "at" || !(words >> at)) {

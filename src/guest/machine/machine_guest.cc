@@ -451,7 +451,9 @@ Result<std::uint64_t> MachineGuest::state_hash() {
 Status MachineGuest::mark(WithHash hash, const std::function<void(const Mark&)>& there) {
   Entry entry(*this);
   if (life_ == Life::waiting) return Status(Code::invalid, "mark: no state was loaded");
-  Mark mark{machine_->position(), std::nullopt, std::exchange(said_, 0)};
+  const End end = machine_->ended();
+  Mark mark{machine_->position(), std::nullopt, std::exchange(said_, 0),
+            end == End::shut_down || end == End::reset_requested};
   if (hash == WithHash::yes) {
     mark.hash = machine_->state_hash();
     machine_->begin_anew();

@@ -204,6 +204,34 @@ TEST_CASE("a backup that the record does not list never takes over") {
   CHECK_FALSE(find<Promote>(actions));
 }
 
+TEST_CASE("a take-over goes on from what is here, acknowledged or not, and says if that ended") {
+  Backup backup(kBackup, {});
+  const Time now{Nanos{0}};
+  const EpochId image{kAlone.generation, Epoch{1}}, next{kBoth.generation, Epoch{2}},
+      last{kBoth.generation, Epoch{3}};
+  wire::Welcome welcome;
+  welcome.primary = kPrimary;
+  (void)backup.on_welcome(now, welcome, kAlone.generation);
+  (void)backup.on_epoch_complete(now, image, true, false, false);
+  backup.on_epoch_here(next, false, true);
+  backup.on_epoch_here(last, true, true);
+  const auto claims = [&] {
+    (void)backup.fail_over(now);
+    return *find<SwapRecord>(backup.on_read(now, {ReadAnswer::Outcome::found, kBoth, {}}));
+  };
+  SUBCASE("the newest counts, whichever is acknowledged") {
+    (void)backup.on_epoch_complete(now, next, false, false, true);
+    CHECK(backup.newest() == next);
+    CHECK(claims().to.ended);
+  }
+  SUBCASE("what is given up again does not count") {
+    backup.on_epoch_here(next, false, true);
+    const auto swap = claims();
+    CHECK_FALSE(swap.to.ended);
+    CHECK(find<Promote>(backup.on_swap(now, won(swap.to)))->stay_paused);
+  }
+}
+
 TEST_CASE("a guest that ended is run by nobody: the last output leaves, then the record says so") {
   Pair pair;
   pair.protect();

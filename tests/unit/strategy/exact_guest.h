@@ -41,7 +41,7 @@ class ExactGuest final : public DeterministicGuest {
   void set_input_sink(InputSink sink) override { input_sink_ = std::move(sink); }
   Status mark(WithHash hash, const std::function<void(const Mark&)>& there) override {
     there({at_, hash == WithHash::yes ? std::optional(state_) : std::nullopt,
-           std::exchange(said_digest_, 0)});
+           std::exchange(said_digest_, 0), at_ == end_});
     return {};
   }
   void set_pace(unsigned) override {}

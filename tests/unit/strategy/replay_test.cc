@@ -167,6 +167,7 @@ TEST_CASE("a guest that ended ends where it ended") {
   wire::LogEpoch log = pair.cut(2);
   CHECK(log.mark.until == Position{1500});
   CHECK(pair.follower->follow(log).ok());
+  CHECK(pair.follower->came_to()->ended);
   log.mark.until = Position{1600};  // As if the backup's had ended before the primary's.
   log.mark.from = Position{1500};
   log.coded.clear();
