@@ -29,12 +29,12 @@ std::string json_of(const Counters& c) {
       "{{\"seeds\":{},\"faults\":{},\"failovers\":{},\"switchovers\":{},\"solo_swaps\":{},"
       "\"unknowns\":{},\"reprotects\":{},\"resumes\":{},\"partial_epochs\":{},\"epochs\":{},"
       "\"logs\":{},\"rebases\":{},\"changes\":{},\"flips\":{},\"outvoted\":{},\"replaced\":{},"
-      "\"delayed\":{},\"shortened\":{},"
+      "\"majority_erred\":{},\"delayed\":{},\"shortened\":{},"
       "\"rests\":{},"
       "\"ended\":{},\"lost\":{},\"violations\":{}}}",
       c.seeds, c.faults, c.failovers, c.switchovers, c.solo_swaps, c.unknowns, c.reprotects,
       c.resumes, c.partial_epochs, c.epochs, c.logs, c.rebases, c.changes, c.flips, c.outvoted,
-      c.replaced, c.delayed, c.shortened, c.rests, c.ended, c.lost, c.violations);
+      c.replaced, c.majority_erred, c.delayed, c.shortened, c.rests, c.ended, c.lost, c.violations);
 }
 
 // The seed again, now with texts, and the last of them.

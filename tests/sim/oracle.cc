@@ -111,17 +111,21 @@ void Oracle::on_executed(const Incarnation& who, EpochId id, const SimGuest& gue
   if (guest.chain() == there.chain && guest.counter() == there.counter) life(who).executed = id;
 }
 
-void Oracle::on_outvoted(EpochId id, const SimGuest& guest) {
+void Oracle::on_outvoted(EpochId id, const SimGuest& guest, const SimGuest& witness) {
+  if (guest.lost_bit() && witness.lost_bit()) {
+    majority_erred_ = true;
+    return;
+  }
   Moment& there = moments_[id];
   if (!there.spoilt) fail(rule::kVote, "a primary that lost nothing is outvoted");
   there.hash = guest.hash();
   there.counter = guest.counter();
   there.chain = guest.chain();
+  there.ended = guest.ended();
 }
 
 bool Oracle::is_spoilt(EpochId id) const {
   const auto found = moments_.find(id);
-  there.ended = guest.ended();
   return found != moments_.end() && found->second.spoilt;
 }
 

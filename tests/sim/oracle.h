@@ -70,7 +70,7 @@ class Oracle {
   void on_executed(const Incarnation& who, EpochId id, const SimGuest& guest);
 
   // Epoch `id` is what the backup came to, and not what the primary did.
-  void on_outvoted(EpochId id, const SimGuest& guest);
+  void on_outvoted(EpochId id, const SimGuest& guest, const SimGuest& witness);
   bool is_spoilt(EpochId id) const;
 
   // --- executed late on purpose: what waits, is handed to the follower, is left at a take-over --
@@ -99,6 +99,9 @@ class Oracle {
   // --- for the second phase -----------------------------------------------------------------
   // No living replica that the record lists holds a complete image: the guest is lost.
   bool guest_is_lost() const;
+  // Backup and witness had both lost a bit, unnoticed, and came to the same: a double fault, where
+  // two of three are wrong and nobody can know. Nothing after it is judged.
+  bool majority_erred() const { return majority_erred_; }
   std::uint64_t packets_seen() const { return packets_seen_; }
   const OwnershipRecord& truth() const { return truth_; }
 
@@ -137,6 +140,7 @@ class Oracle {
   std::unordered_map<std::uint64_t, std::uint64_t> seen_;    // Counter to random, outside.
   std::uint64_t tip_counter_ = 0, tip_chain_ = 0;            // Newest output outside.
   std::uint64_t packets_seen_ = 0;
+  bool majority_erred_ = false;
   EpochId released_;
   std::set<Epoch> lockstep_;  // Epochs whose output both must have produced.
 };

@@ -144,7 +144,7 @@ void Replica::outvote_primary() {
   const EpochId id = doubt_->id;
   world_.trace.add(host_.name(), "outvotes the primary", id.generation.value, id.epoch.value);
   ++world_.counters.outvoted;
-  world_.oracle.on_outvoted(id, *guest_);
+  world_.oracle.on_outvoted(id, *guest_, witness_->guest);
   to_follow_.clear();
   while (!executing_.empty() && executing_.back().id > id) executing_.pop_back();
   if (!world_.is(Mutant::outvoted_end_believed))
@@ -161,6 +161,7 @@ void Replica::outvote_primary() {
 
 void Replica::outvote_self() {
   world_.trace.add(host_.name(), "is outvoted");
+  if (!guest_->lost_bit()) world_.report(rule::kVote, "a backup that lost nothing is outvoted");
   ++world_.counters.outvoted;
   doubt_->replacing = true;
   if (world_.is(Mutant::outvoted_acks)) {

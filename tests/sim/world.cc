@@ -25,6 +25,7 @@ void Counters::add(const Counters& other) {
   flips += other.flips;
   outvoted += other.outvoted;
   replaced += other.replaced;
+  majority_erred += other.majority_erred;
   delayed += other.delayed;
   shortened += other.shortened;
   rests += other.rests;
@@ -85,7 +86,7 @@ void World::begin() {
 }
 
 void World::run_until(Time end) {
-  while (violations.empty() && queue.step(end)) {
+  while (!is_over() && queue.step(end)) {
   }
 }
 
@@ -119,7 +120,7 @@ bool World::is_settled() const {
 
 bool World::run_to_progress(Nanos patience) {
   const Time end = queue.now() + patience;
-  while (violations.empty() && !is_settled()) {
+  while (!is_over() && !is_settled()) {
     const Time slice = std::min(end, queue.now() + Millis{20});
     run_until(slice);
     if (slice == end) break;
@@ -128,7 +129,7 @@ bool World::run_to_progress(Nanos patience) {
     for (auto& it : hosts)
       if (it->replica()) it->replica()->owner_resumes_guest();
   }
-  if (!violations.empty() || is_settled()) return violations.empty();
+  if (is_over() || is_settled()) return violations.empty();
   report(rule::kProgress,
          "the guest is not running, protected and heard of, long after all healed");
   return false;
@@ -164,7 +165,7 @@ Outcome run_seed(const WorldOptions& options) {
     });
   world.queue.in(shape.between(Millis{0}, Millis{600}), [&] { faults.begin(end); });
   world.run_until(end);
-  if (world.violations.empty()) {
+  if (!world.is_over()) {
     world.stop_faults();
     world.run_to_progress(Millis{25000});
   }
@@ -175,6 +176,7 @@ Outcome run_seed(const WorldOptions& options) {
   outcome.counters.unknowns = world.arbiter.unknowns();
   outcome.counters.ended = world.arbiter.truth().ended;
   outcome.counters.lost = !world.arbiter.truth().ended && world.oracle.guest_is_lost();
+  outcome.counters.majority_erred = world.oracle.majority_erred();
   outcome.violations = world.violations;
   outcome.trace_hash = world.trace.hash();
   outcome.trace = world.trace.lines();

@@ -29,8 +29,8 @@ class Host;
 struct Counters {
   std::uint64_t seeds = 0, faults = 0, failovers = 0, switchovers = 0, solo_swaps = 0, unknowns = 0,
                 reprotects = 0, resumes = 0, partial_epochs = 0, epochs = 0, logs = 0, rebases = 0,
-                changes = 0, flips = 0, outvoted = 0, replaced = 0, delayed = 0, shortened = 0,
-                rests = 0, ended = 0, lost = 0, violations = 0;
+                changes = 0, flips = 0, outvoted = 0, replaced = 0, majority_erred = 0, delayed = 0,
+                shortened = 0, rests = 0, ended = 0, lost = 0, violations = 0;
   void add(const Counters& other);
 };
 
@@ -57,6 +57,7 @@ class World {
   void stop_faults();        // Everything heals, everybody lives again.
   bool is_settled() const;   // The guest runs, is protected, and is heard of outside.
   bool run_to_progress(Nanos patience);
+  bool is_over() const { return !violations.empty() || oracle.majority_erred(); }
 
   // --- the parts, for hosts, replicas and faults --------------------------------------------
   bool is(Mutant mutant) const { return options.mutant == mutant; }
