@@ -165,7 +165,7 @@ int main(int argc, char** argv) {
 
   if (command.list_mutants) {
     for (const auto& mutant : mutants())
-      fmt::print("{:<28} {} ({})\n", mutant.name, mutant.what, mutant.rules);
+      fmt::print("{:<16} {:<28} {} ({})\n", mutant.of, mutant.name, mutant.what, mutant.rules);
     return 0;
   }
   if (!command.scenario.empty())

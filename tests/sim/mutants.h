@@ -51,11 +51,13 @@ enum class Mutant {
   delayed_lost_with_connection,
   // Of lockstep:
   ack_unexecuted,
+  ack_all_here,
   accept_other_output,
   promote_forgets_executed,
   ack_executed_while_claiming,
   executed_lost_with_connection,
   here_unheard,
+  promote_apart,
   // Of three replicas that vote:
   minority_rules,
   outvoted_acks,
@@ -85,6 +87,7 @@ enum class Mutant {
 
 struct MutantInfo {
   Mutant mutant;
+  std::string_view of;  // The strategy that it breaks.
   std::string_view name;
   std::string_view what;
   std::string_view rules;  // The rules that may catch it, separated by "; ".

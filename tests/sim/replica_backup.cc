@@ -172,7 +172,8 @@ void Replica::promote(const core::Promote& order) {
     while (!world_.is(Mutant::promote_unexecuted) && follow_one()) {
     }
     // It lost a bit, and the primary: nothing is left of the guest.
-    if (!to_follow_.empty() && (flipped_ || world_.oracle.is_spoilt(to_follow_.front().id)))
+    if (!to_follow_.empty() && !world_.is(Mutant::promote_apart) &&
+        (flipped_ || world_.oracle.is_spoilt(to_follow_.front().id)))
       return host_.later(Nanos{0}, [this] { host_.crash(true); });
     to_follow_.clear();
     executing_.clear();

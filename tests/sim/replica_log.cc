@@ -171,12 +171,13 @@ bool Replica::follow_one() {
   if (!followed && !ignored) {
     if (asks_witness(log.id)) return false;
     to_follow_.push_front(std::move(log));  // Not executed.
-    if (lost_bit && backup_ && backup_->acknowledges()) add({core::StartOver{followed.message()}});
+    if (lost_bit && backup_ && backup_->acknowledges() && !world_.is(Mutant::promote_apart))
+      add({core::StartOver{followed.message()}});
     return false;
   }
   world_.oracle.on_executed(self_, log.id, *guest_);
   for (Executing& executing : executing_)
-    if (executing.id == log.id) executing.done = true;
+    if (executing.id == log.id || world_.is(Mutant::ack_all_here)) executing.done = true;
   if (delay_) delay_->executed(log.id);
   acknowledge_executed();
   if (shelf_ && log.id == shelf_->image()) adopt();
