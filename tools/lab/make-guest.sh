@@ -3,7 +3,7 @@
 # make-guest.sh OUT
 #
 # Builds the lab's guest from Debian packages, which are downloaded and not installed: the cloud
-# kernel, and an initramfs with busybox, Redis, QEMU's guest agent and the observer. Prints the
+# kernel, and an initramfs with busybox, Redis, nginx, QEMU's guest agent and the observer. Prints the
 # folder with `vmlinuz`, `initrd.img` and `cmdline`; when an equal guest (same scripts, same package
 # versions) is there already, that one. Any user; needs apt-get, dpkg-deb, gcc, cpio.
 set -euo pipefail
@@ -39,6 +39,9 @@ for package in $(for program in $programs; do closure "$program"; done | sort -u
   # Only what holds libraries: debconf, adduser and the like are for installing.
   case $package in redis-tools | qemu-guest-agent | lib*) packages+=("$package") ;; esac
 done
+# All that nginx itself needs: its other packages' needs are for installing it.
+packages+=(nginx libcrypt1 libpcre2-8-0 libssl3 zlib1g)
+mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
 
 key=$({
   cat "$0" "$here"/guest/*
@@ -75,7 +78,13 @@ install -m 755 "$work/root/usr/bin/redis-check-rdb" "$image/bin/redis-server"
 libraries=$work/root/lib/x86_64-linux-gnu:$work/root/usr/lib/x86_64-linux-gnu
 install -m 755 "$work/root/usr/sbin/qemu-ga" "$image/bin/qemu-ga"
 gcc -std=gnu11 -O2 -Wall -Wextra -static -nostdlib -s -o "$image/sbin/hwclock" "$here/guest/hwclock.c"
-for program in redis-server qemu-ga; do
+install -m 755 "$work/root/usr/sbin/nginx" "$image/bin/nginx"
+mkdir -p "$image"/{etc,web,var/lib/nginx,var/log/nginx}
+cp "$here/guest/nginx.conf" "$image/etc/"
+echo "root:x:0:0::/:/bin/sh" > "$image/etc/passwd"
+echo "root:x:0:" > "$image/etc/group"
+for ((line = 0; line < 128; ++line)); do printf 'line %3d of a page of four KiB\n' $line; done > "$image/web/page"
+for program in redis-server nginx qemu-ga; do
   LD_LIBRARY_PATH=$libraries ldd "$image/bin/$program"
 done > "$work/needed"
 ! grep 'not found' "$work/needed" >&2 || fail "the guest's programs lack the libraries above"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Runs in the lab's guest: sends a fresh random value every 10 ms, remembers what it sent, and
+ * Runs in the lab's guest: sends a fresh random value every 10 ms (LAB_BEATS), remembers what it sent, and
  * answers questions about it (protocol.h). Announces on the console when Redis answers. One thread,
  * and one more when it is asked about stalls; linked statically. Usage: observer ADDRESS [CARD]
  * (where the beats go; every second one by that card).
@@ -23,13 +23,13 @@
 #include "protocol.h"
 #include "stalls.h"
 
-enum { kBeatNs = 10 * 1000 * 1000, kDirtyPagesMax = 16384, kPageBytes = 4096 };
+enum { kBeatNs = 10 * 1000 * 1000, kNsPerS = 1000000000, kDirtyPagesMax = 16384, kPageBytes = 4096 };
 
 struct Observer {
   int socket;
   int second; /* Bound to the second card, or the same again. */
   struct sockaddr_in outside;
-  uint64_t counter;
+  uint64_t counter, beat_ns; /* 0: no beats. */
   uint8_t history[LAB_HISTORY][16];
   uint8_t* dirty;
   uint64_t dirty_pages, dirty_next;
@@ -139,6 +139,7 @@ static void answer_query(struct Observer* self) {
     case LAB_DIRTY:
       self->dirty_pages = query.argument < kDirtyPagesMax ? query.argument : kDirtyPagesMax;
       break;
+    case LAB_BEATS: self->beat_ns = query.argument; break;
     default: break;
   }
   sendto(self->socket, &answer, sizeof answer, 0, (struct sockaddr*)&from, from_size);
@@ -162,6 +163,12 @@ static void run(struct Observer* self) {
   uint64_t next = now_ns(CLOCK_MONOTONIC);
   for (int ready = 0;;) {
     uint64_t now = now_ns(CLOCK_MONOTONIC);
+    struct pollfd readable = {.fd = self->socket, .events = POLLIN};
+    if (self->beat_ns == 0) {
+      if (ppoll(&readable, 1, NULL, NULL) > 0) answer_query(self);
+      next = now_ns(CLOCK_MONOTONIC);
+      continue;
+    }
     if (now >= next) {
       send_beat(self);
       write_pages(self);
@@ -170,11 +177,11 @@ static void run(struct Observer* self) {
         puts("libft-guest: ready");
       }
       /* After a long stop: no burst of the beats that were missed. */
-      next = now - next > 5 * kBeatNs ? now + kBeatNs : next + kBeatNs;
+      next = now - next > 5 * self->beat_ns ? now + self->beat_ns : next + self->beat_ns;
       continue;
     }
-    struct timespec wait = {.tv_nsec = (long)(next - now)};
-    struct pollfd readable = {.fd = self->socket, .events = POLLIN};
+    uint64_t left = next - now;
+    struct timespec wait = {.tv_sec = (time_t)(left / kNsPerS), .tv_nsec = (long)(left % kNsPerS)};
     if (ppoll(&readable, 1, &wait, NULL) > 0) answer_query(self);
   }
 }
@@ -189,6 +196,7 @@ static int socket_by(const char* card) {
 int main(int argc, char** argv) {
   static struct Observer self;
   setvbuf(stdout, NULL, _IOLBF, 0);
+  self.beat_ns = kBeatNs;
   in_addr_t outside = argc == 2 || argc == 3 ? inet_addr(argv[1]) : INADDR_NONE;
   if (outside == INADDR_NONE) {
     fputs("usage: observer ADDRESS [CARD]\n", stderr);
