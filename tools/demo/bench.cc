@@ -30,7 +30,7 @@ std::uint64_t bytes_sent(const Ftctl& ftctl) {
 
 void add_client(BenchRow& row, const RedisClient& client, Time from, Time to) {
   std::vector<double> latencies;
-  for (const WriteSample& write : client.samples()) {
+  for (const RequestSample& write : client.samples()) {
     if (!write.acknowledged || write.due < from || write.answered > to) continue;
     latencies.push_back(write.latency_ms());
   }

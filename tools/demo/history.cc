@@ -14,8 +14,8 @@ double ms_between(Time from, Time to) {
 
 }  // namespace
 
-double WriteSample::latency_ms() const { return ms_between(due, answered); }
-double WriteSample::round_trip_ms() const { return ms_between(sent, answered); }
+double RequestSample::latency_ms() const { return ms_between(due, answered); }
+double RequestSample::round_trip_ms() const { return ms_between(sent, answered); }
 
 std::uint64_t WriteHistory::begin(Time due, Time sent) {
   const std::uint64_t number = samples_.size();
@@ -24,7 +24,7 @@ std::uint64_t WriteHistory::begin(Time due, Time sent) {
 }
 
 void WriteHistory::answer(std::uint64_t number, Time at, bool accepted) {
-  WriteSample& sample = samples_.at(number);
+  RequestSample& sample = samples_.at(number);
   sample.answered = at;
   sample.acknowledged = accepted;
   if (accepted) ++acknowledged_;
@@ -40,10 +40,10 @@ bool WriteHistory::holds(std::uint64_t number, const std::optional<std::string>&
   return found && *found == value(number);
 }
 
-double longest_gap_ms(const std::vector<WriteSample>& samples, Time from, Time to) {
+double longest_gap_ms(const std::vector<RequestSample>& samples, Time from, Time to) {
   double longest = 0;
   std::optional<Time> last;
-  for (const WriteSample& sample : samples) {
+  for (const RequestSample& sample : samples) {
     if (sample.answered == Time{}) continue;
     if (last && sample.answered >= from && *last <= to) {
       longest = std::max(longest, ms_between(*last, sample.answered));

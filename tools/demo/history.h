@@ -15,13 +15,13 @@
 
 namespace libft::demo {
 
-// One numbered write as the client saw it.
-struct WriteSample {
+// One numbered request as the client saw it.
+struct RequestSample {
   std::uint64_t number = 0;
-  Time due;       // When it was meant to be sent: latency counts from here.
-  Time answered;  // Zero: no answer (yet).
-  bool acknowledged = false;
-  Time sent;  // When the client got round to it.
+  Time due;                   // When it was meant to be sent: latency counts from here.
+  Time answered;              // Zero: no answer (yet).
+  bool acknowledged = false;  // As it should be.
+  Time sent;                  // When the client got round to it.
   double latency_ms() const;
   double round_trip_ms() const;
 };
@@ -39,17 +39,17 @@ class WriteHistory {
   // Whether what the server holds now under the key of an acknowledged write is that write.
   bool holds(std::uint64_t number, const std::optional<std::string>& found) const;
 
-  const std::vector<WriteSample>& samples() const { return samples_; }
+  const std::vector<RequestSample>& samples() const { return samples_; }
   std::uint64_t acknowledged() const { return acknowledged_; }
 
  private:
   std::string token_;
-  std::vector<WriteSample> samples_;
+  std::vector<RequestSample> samples_;
   std::uint64_t acknowledged_ = 0;
 };
 
 // The longest silence between two answers that touches [from, to]. Milliseconds; 0 without answers.
-double longest_gap_ms(const std::vector<WriteSample>& samples, Time from, Time to);
+double longest_gap_ms(const std::vector<RequestSample>& samples, Time from, Time to);
 
 // What the guest sent: each counter has one random value, drawn when it was sent.
 using OutputValue = std::array<std::uint8_t, 16>;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "demo/redis_client.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -11,9 +10,8 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "demo/namespace.h"
+#include "demo/connecting.h"
 #include "os/real_clock.h"
-#include "os/socket.h"
 #include "os/thread.h"
 
 namespace libft::demo {
@@ -26,38 +24,11 @@ constexpr std::size_t kReadsPendingMax = 64;
 
 Time now() { return os::RealClock().now(); }
 
-Result<os::ScopedFd> connect_once(const RedisClientOptions& options) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(options.port);
-  if (::inet_pton(AF_INET, options.address.c_str(), &address.sin_addr) != 1) {
-    return failure(Code::invalid, fmt::format("\"{}\" is no IPv4 address", options.address));
-  }
-  const os::SocketAddress to(reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  return os::connect_socket(to, std::chrono::seconds{2});
-}
-
-// The thread that opened the socket decided its namespace; whoever uses it later does not matter.
-Result<os::ScopedFd> connect_from(const RedisClientOptions& options) {
-  Result<os::ScopedFd> socket = failure(Code::internal, "the connecting thread did not run");
-  os::start_thread("demo-connect", [&] {
-    if (Status entered = enter_namespace(options.netns_fd); !entered.ok()) {
-      socket = failure(entered);
-      return;
-    }
-    const Time end = now() + options.connect_timeout;
-    do {
-      socket = connect_once(options);
-      if (!socket) std::this_thread::sleep_for(Millis{50});  // The server may still be starting.
-    } while (!socket && now() < end);
-  }).join();
-  return socket;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<RedisClient>> RedisClient::connect(const RedisClientOptions& options) {
-  auto socket = connect_from(options);
+  auto socket =
+      connect_patiently({options.address, options.port, options.netns_fd}, options.connect_timeout);
   if (!socket) {
     return failure(socket.error().within(
         fmt::format("connect to Redis at {}:{}", options.address, options.port)));
@@ -113,7 +84,7 @@ Result<ReadBack> RedisClient::read_back(Nanos patience) {
   std::unique_lock lock(mutex_);
   read_back_ = {};
   to_read_.clear();
-  for (const WriteSample& sample : history_.samples()) {
+  for (const RequestSample& sample : history_.samples()) {
     if (sample.acknowledged) to_read_.push_back(sample.number);
   }
   read_back_.checked = to_read_.size();
@@ -218,7 +189,7 @@ void RedisClient::take(const Reply& reply, Time at) {
     return;
   }
   const bool accepted = reply == Reply{ReplyKind::simple, "OK"};
-  if (!accepted) ++refused_;
+  if (!accepted) ++errors_;
   history_.answer(asked.number, at, accepted);
 }
 
@@ -239,12 +210,12 @@ std::uint64_t RedisClient::acknowledged() const {
   return history_.acknowledged();
 }
 
-std::uint64_t RedisClient::refused() const {
+std::uint64_t RedisClient::errors() const {
   const std::lock_guard lock(mutex_);
-  return refused_;
+  return errors_;
 }
 
-std::vector<WriteSample> RedisClient::samples() const {
+std::vector<RequestSample> RedisClient::samples() const {
   const std::lock_guard lock(mutex_);
   return history_.samples();
 }

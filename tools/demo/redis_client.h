@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "demo/history.h"
+#include "demo/load_client.h"
 #include "demo/resp.h"
 #include "libft/types.h"
 #include "os/event_fd.h"
@@ -30,35 +31,29 @@ struct RedisClientOptions {
   Nanos connect_timeout = std::chrono::seconds{20};
 };
 
-enum class Load {
-  none,
-  open,    // At a fixed rate, whether or not the answers come: latency counts from the schedule.
-  closed,  // One request outstanding.
-};
-
 struct ReadBack {
   std::uint64_t checked = 0;  // Acknowledged writes asked for.
   std::uint64_t answered = 0;
   std::uint64_t lost = 0;  // Acknowledged, and not there any more or another value.
 };
 
-class RedisClient {
+class RedisClient final : public LoadClient {
  public:
   // Tries again until the server accepts, at most `connect_timeout`; the first that works is kept.
   static Result<std::unique_ptr<RedisClient>> connect(const RedisClientOptions& options);
-  ~RedisClient();
+  ~RedisClient() override;
 
-  void offer(Load load, double writes_per_s = 200);
-  // Offers no more and waits until all is answered. Code::timeout: `unanswered` is not 0.
-  Status drain(Nanos patience);
+  void offer(Load load, double writes_per_s = 200) override;
+  // Code::timeout: some were not answered.
+  Status drain(Nanos patience) override;
   // Reads every acknowledged write over the same connection. REQUIRES: drained.
   Result<ReadBack> read_back(Nanos patience);  // Without any answer.
 
   bool survived() const;
   std::string end_reason() const;  // Empty while it lives.
   std::uint64_t acknowledged() const;
-  std::uint64_t refused() const;  // Answered with an error.
-  std::vector<WriteSample> samples() const;
+  std::uint64_t errors() const override;
+  std::vector<RequestSample> samples() const override;
   Time newest_answer() const;
 
  private:
@@ -92,7 +87,7 @@ class RedisClient {
   Nanos period_{};
   Time due_;
   Time newest_answer_;
-  std::uint64_t refused_ = 0;
+  std::uint64_t errors_ = 0;
   std::deque<std::uint64_t> to_read_;
   ReadBack read_back_;
 

@@ -93,14 +93,14 @@ std::pair<double, double> span_of(const RunResult& run) {
 std::string latency_chart(const RunResult& run) {
   const auto [from, to] = span_of(run);
   double worst = 10;
-  for (const WriteSample& write : run.writes) {
+  for (const RequestSample& write : run.writes) {
     if (write.acknowledged) worst = std::max(worst, write.latency_ms());
   }
   Chart chart({from, to, Scale::linear, "s"}, {0.3, worst * 1.5, Scale::logarithmic, "ms"}, 340);
   // More dots than pixels tell nothing more; those of the failure's two seconds are all drawn.
   const std::size_t step = run.writes.size() / 8000 + 1;
   for (std::size_t i = 0; i < run.writes.size(); ++i) {
-    const WriteSample& write = run.writes[i];
+    const RequestSample& write = run.writes[i];
     const double at = seconds_from(run.killed, write.due);
     if (!write.acknowledged || at < from || (i % step != 0 && (at < -1 || at > 1))) continue;
     chart.dot(at, write.latency_ms(), "dot");
@@ -111,8 +111,8 @@ std::string latency_chart(const RunResult& run) {
 
 std::string failure_chart(const RunResult& run) {
   const double from = -0.3, to = std::max(0.6, run.client_gap_ms / 1000 * 1.6);
-  std::vector<const WriteSample*> shown;
-  for (const WriteSample& write : run.writes) {
+  std::vector<const RequestSample*> shown;
+  for (const RequestSample& write : run.writes) {
     const double due = seconds_from(run.killed, write.due);
     if (write.acknowledged && due > from && due < to) shown.push_back(&write);
   }
@@ -121,7 +121,7 @@ std::string failure_chart(const RunResult& run) {
               {0, static_cast<double>(shown.size()), Scale::linear, "writes"}, 420);
   std::optional<Time> gap_from, gap_to, last;
   double longest = -1;
-  for (const WriteSample* write : shown) {
+  for (const RequestSample* write : shown) {
     const double gap = last ? seconds_from(*last, write->answered) : 0;
     if (last && write->answered > run.killed && gap > longest) {
       longest = gap;

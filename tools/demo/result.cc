@@ -88,7 +88,7 @@ std::vector<EpochSample> RunResult::protected_epochs() const {
 
 std::vector<double> RunResult::protected_latencies() const {
   std::vector<double> found;
-  for (const WriteSample& write : writes) {
+  for (const RequestSample& write : writes) {
     if (!write.acknowledged || write.due < started) continue;
     if (write.answered < protection_ended) found.push_back(write.latency_ms());
   }
@@ -97,7 +97,7 @@ std::vector<double> RunResult::protected_latencies() const {
 
 std::vector<double> RunResult::protected_round_trips() const {
   std::vector<double> found;
-  for (const WriteSample& write : writes)
+  for (const RequestSample& write : writes)
     if (write.acknowledged && write.sent >= started && write.answered < protection_ended)
       found.push_back(write.round_trip_ms());
   return found;

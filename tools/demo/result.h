@@ -46,7 +46,7 @@ struct RunResult {
   Time started, killed, ended;  // `started`: protected, and under load.
   Time protection_ended;        // Epochs and latencies count until here.
   std::vector<Mark> marks;
-  std::vector<WriteSample> writes;
+  std::vector<RequestSample> writes;
   std::vector<EpochSample> epochs;
 
   double detect_ms = 0, arbitrate_ms = 0, takeover_ms = 0, load_ms = 0;

@@ -429,9 +429,9 @@ class Run {
     return first;
   }
 
-  std::vector<WriteSample> answered_before(Time at) const {
-    std::vector<WriteSample> found;
-    for (const WriteSample& write : result_.writes)
+  std::vector<RequestSample> answered_before(Time at) const {
+    std::vector<RequestSample> found;
+    for (const RequestSample& write : result_.writes)
       if (write.answered < at) found.push_back(write);
     return found;
   }

@@ -43,7 +43,7 @@ TEST_CASE("a write that is gone, or older, is lost; one of another run is no ans
 }
 
 TEST_CASE("the gap is the longest silence that touches the failure") {
-  std::vector<WriteSample> samples;
+  std::vector<RequestSample> samples;
   for (int ms : {0, 10, 500, 510, 520, 830, 840, 2000}) {
     samples.push_back({samples.size(), at_ms(ms), at_ms(ms), true});
   }

@@ -137,7 +137,7 @@ TEST_CASE("a refused write is not an acknowledged one") {
   auto client = RedisClient::connect(server.options());
   REQUIRE(client);
   (*client)->offer(Load::open, 1000);
-  while ((*client)->refused() < 10) std::this_thread::sleep_for(Millis{1});
+  while ((*client)->errors() < 10) std::this_thread::sleep_for(Millis{1});
   REQUIRE((*client)->drain(kPatience).ok());
   CHECK((*client)->acknowledged() == 0);
   CHECK((*client)->survived());
