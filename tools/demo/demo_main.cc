@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <fcntl.h>
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
+#include <thread>
 
 #include "demo/bench.h"
 #include "demo/demo.h"
 #include "demo/report.h"
 #include "demo/run.h"
+#include "demo/strategy_table.h"
 #include "lab/namespace.h"
 #include "os/file.h"
 #include "os/random.h"
@@ -47,7 +51,8 @@ Result<std::string> make_folder(const std::string& wanted) {
 }
 
 std::string cache_folder() {
-  if (const char* cache = std::getenv("LIBFT_CACHE"); cache != nullptr && *cache == '/') return cache;
+  if (const char* cache = std::getenv("LIBFT_CACHE"); cache != nullptr && *cache == '/')
+    return cache;
   if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache == '/') {
     return std::string(cache) + "/libft";
   }
@@ -72,16 +77,15 @@ Result<std::string> find_guest(const DemoOptions& options, const std::string& fo
             ? "preparing the guest (the first time this builds Linux for it: about 8 minutes)\n"
             : "preparing the guest (the first time this downloads Debian's cloud kernel and "
               "Redis)\n");
-  const std::string script =
-      options.machine ? LIBFT_LAB_FOLDER "/machine/make-linux.sh" : LIBFT_LAB_FOLDER "/make-guest.sh";
+  const std::string script = options.machine ? LIBFT_LAB_FOLDER "/machine/make-linux.sh"
+                                             : LIBFT_LAB_FOLDER "/make-guest.sh";
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return failure(os::errno_status("pipe"));
   const os::ScopedFd read_end(ends[0]);
   os::ScopedFd write_end(ends[1]);
-  FT_ASSIGN(os::Child making,
-            os::Child::start({.argv = {"bash", script, cache_folder()},
-                              .stdout_fd = write_end.get(),
-                              .stderr_fd = STDERR_FILENO}));
+  FT_ASSIGN(os::Child making, os::Child::start({.argv = {"bash", script, cache_folder()},
+                                                .stdout_fd = write_end.get(),
+                                                .stderr_fd = STDERR_FILENO}));
   write_end.reset();
   std::optional<os::ChildEnd> end;
   FT_TRY(interrupt.wait("the guest's image", std::chrono::minutes{30}, [&] {
@@ -124,7 +128,7 @@ Status write_results(const DemoOptions& options, const std::vector<RunResult>& r
 struct Series {
   std::vector<RunResult> runs;
   std::vector<BenchRow> beside;  // Empty: not asked for.
-  Status status;  // Why it ended early.
+  Status status;                 // Why it ended early.
 };
 
 Series run_all(const DemoOptions& options, const std::string& guest, const std::string& folder,
@@ -201,26 +205,71 @@ Status find_programs(DemoOptions& options) {
   return Status(Code::not_found, options.pair + " is not there; remedy: build it: `./dev build`");
 }
 
+// Both kinds of guest, or the one that --guest names.
+Result<std::vector<BenchRow>> strategy_rows(const DemoOptions& options, const std::string& folder,
+                                            Interrupt& interrupt,
+                                            const std::function<void(const std::string&)>& say) {
+  std::vector<BenchRow> rows;
+  for (const bool machine : {false, true}) {
+    if (machine ? !options.guest.empty() : options.machine) continue;
+    DemoOptions of_kind = options;
+    of_kind.machine = machine;
+    of_kind.all_loads = true;
+    FT_ASSIGN(const std::string guest, find_guest(of_kind, folder, interrupt));
+    const std::string place = folder + (machine ? "/machine" : "/qemu");
+    FT_ASSIGN(auto measured, run_strategies({of_kind, interrupt, guest, place, say}));
+    std::move(measured.begin(), measured.end(), std::back_inserter(rows));
+  }
+  return rows;
+}
+
+Status write_document(const std::string& path, const std::string& table) {
+  FT_ASSIGN(const std::string before, os::read_file(path, 16u << 20));
+  auto after = put_between_marks(before, "strategies", table);
+  if (!after) return after.error().within(path);
+  return os::write_file_atomically(path, *after).within("write " + path);
+}
+
+Status tell_strategies(const DemoOptions& options, const std::vector<BenchRow>& rows) {
+  const std::string table =
+      fmt::format("Recorded on {:%Y-%m-%d} on {} processors, {:g} s a row:\n\n{}",
+                  fmt::gmtime(std::time(nullptr)), std::thread::hardware_concurrency(),
+                  rows.front().seconds, strategy_table(rows));
+  print(table);
+  return options.document.empty() ? Status() : write_document(options.document, table);
+}
+
+Result<int> bench(const DemoOptions& options, const std::string& folder, Interrupt& interrupt) {
+  const auto say = [&](const std::string& text) {
+    if (options.verbose) print("  " + text + "\n");
+  };
+  Result<std::vector<BenchRow>> rows = failure(Code::internal, "nothing was measured");
+  if (options.strategies) {
+    rows = strategy_rows(options, folder, interrupt, say);
+  } else {
+    FT_ASSIGN(const std::string guest, find_guest(options, folder, interrupt));
+    rows = run_bench({options, interrupt, guest, folder, say});
+  }
+  if (!rows) return failure(rows.error().within("logs in " + folder));
+  if (options.strategies)
+    FT_TRY(tell_strategies(options, *rows));
+  else
+    print(bench_table(*rows));
+  if (!options.json_file.empty()) {
+    FT_TRY(os::write_file_atomically(options.json_file, to_json(*rows).dump(2) + "\n"));
+  }
+  if (options.keep_logs.empty()) std::filesystem::remove_all(folder);
+  return 0;
+}
+
 Result<int> run(DemoOptions options) {
   FT_TRY(check_machine());
   FT_TRY(lab::become_namespace_root());
   FT_ASSIGN(Interrupt interrupt, Interrupt::take());
   FT_TRY(find_programs(options));
   FT_ASSIGN(const std::string folder, make_folder(options.keep_logs));
+  if (options.bench || options.strategies) return bench(options, folder, interrupt);
   FT_ASSIGN(const std::string guest, find_guest(options, folder, interrupt));
-  if (options.bench) {
-    const RunParts parts{options, interrupt, guest, folder, [&](const std::string& text) {
-                           if (options.verbose) print("  " + text + "\n");
-                         }};
-    auto rows = run_bench(parts);
-    if (!rows) return failure(rows.error().within("logs in " + folder));
-    print(bench_table(*rows));
-    if (!options.json_file.empty()) {
-      FT_TRY(os::write_file_atomically(options.json_file, to_json(*rows).dump(2) + "\n"));
-    }
-    if (options.keep_logs.empty()) std::filesystem::remove_all(folder);
-    return 0;
-  }
   return conclude(options, run_all(options, guest, folder, interrupt), folder);
 }
 

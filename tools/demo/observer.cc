@@ -110,20 +110,26 @@ class KnownOutputs {
   std::vector<std::optional<OutputValue>> values_;  // Of first_ and those after it.
 };
 
+std::optional<LabAnswer> ask(int fd, std::uint32_t kind, std::uint64_t argument) {
+  send_query(fd, kind, argument);
+  const Time again = now() + kAskAgain;
+  while (now() < again) {
+    const auto answer = receive<LabAnswer>(fd, again - now());
+    if (answer && answer->kind == kind && answer->argument == argument) return answer;
+  }
+  return std::nullopt;
+}
+
 // The argument is the question's moment, so that a late answer to an earlier one is not taken for
 // it.
 Result<LabAnswer> ask_once(int fd, std::uint32_t kind, Nanos patience, Time* sent) {
   const Time end = now() + patience;
   while (now() < end) {
     const Time asked = now();
-    const auto number = static_cast<std::uint64_t>(asked.since_start.count());
-    send_query(fd, kind, number);
-    while (now() < asked + kAskAgain) {
-      const auto answer = receive<LabAnswer>(fd, asked + kAskAgain - now());
-      if (!answer || answer->kind != kind || answer->argument != number) continue;
-      if (sent != nullptr) *sent = asked;
-      return *answer;
-    }
+    const auto answer = ask(fd, kind, static_cast<std::uint64_t>(asked.since_start.count()));
+    if (!answer) continue;
+    if (sent != nullptr) *sent = asked;
+    return *answer;
   }
   return failure(Code::timeout, "the guest did not answer the observer");
 }
@@ -215,6 +221,14 @@ Result<Observer::Verdict> Observer::ask_since(Time from, Nanos patience) {
                                               known.open().size(), known.runs(), seen.size()));
   }
   return Verdict{seen.size(), asked.count_unknown(seen.front().counter, known.values())};
+}
+
+Status Observer::set_beats(Nanos period, Nanos patience) {
+  const std::lock_guard one_at_a_time(query_mutex_);
+  const Time end = now() + patience;
+  while (now() < end)
+    if (ask(queries_.get(), LAB_BEATS, static_cast<std::uint64_t>(period.count()))) return {};
+  return Status(Code::timeout, "the guest did not answer the observer");
 }
 
 Result<ClockPair> Observer::guest_clock(Nanos patience) {

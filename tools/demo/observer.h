@@ -43,6 +43,8 @@ class Observer {
   };
   Result<Verdict> ask_since(Time from, Nanos patience);
 
+  // One beat each `period` from now on; 0: none. Of a guest in QEMU.
+  Status set_beats(Nanos period, Nanos patience);
   Result<ClockPair> guest_clock(Nanos patience);
   Result<std::uint64_t> guest_retransmissions(Nanos patience);  // Of TCP, since it booted.
 

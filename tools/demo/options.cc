@@ -1,10 +1,35 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "demo/options.h"
 
+#include <algorithm>
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <set>
 
 namespace libft::demo {
+namespace {
+
+// "checkpoint" is the only one that both kinds can have.
+constexpr std::string_view kOfMachine[] = {"checkpoint", "hybrid", "replay", "lockstep"};
+constexpr std::string_view kOfQemu[] = {"checkpoint"};
+
+std::set<std::string> all_strategies() {
+  std::set<std::string> all(std::begin(kOfMachine), std::end(kOfMachine));
+  all.insert(std::begin(kOfQemu), std::end(kOfQemu));
+  return all;
+}
+
+bool can_have(bool machine, std::string_view strategy) {
+  const auto possible = strategies_of(machine);
+  return std::find(possible.begin(), possible.end(), strategy) != possible.end();
+}
+
+}  // namespace
+
+std::span<const std::string_view> strategies_of(bool machine) {
+  if (machine) return kOfMachine;
+  return kOfQemu;
+}
 
 std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
   CLI::App app(
@@ -24,7 +49,7 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
       ->check(CLI::IsMember({"file", "etcd"}));
   auto* before = app.add_option("--seconds", seconds,
                                 "Under load before the failure (default: 3 to 6 at random); with "
-                                "--bench, of a row (default: 60)");
+                                "--bench, of a row (default: 60; see --strategies)");
   before->check(CLI::Range(0.2, 86400.0));
   app.add_option("--seed", options.seed, "Of the moments of failure (default: chosen, printed)");
   app.add_option("--rate", options.writes_per_s, "Writes a second that the client offers")
@@ -41,14 +66,14 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
                  "\"machine\": Linux on libft's own machine; or the folder of a guest for QEMU "
                  "(default: build one)");
   app.add_option("--strategy", options.strategy, "As for ftctl protect")
-      ->check(CLI::IsMember({"checkpoint", "replay", "lockstep", "hybrid"}));
+      ->check(CLI::IsMember(all_strategies()));
   app.add_option("--replicas", options.replicas,
                  "3: a witness executes the guest, too, and votes (machine, lockstep)")
       ->check(CLI::Range(2, 3));
   app.add_option("--beside", options.beside,
-                 "After the runs: what protection adds to the client's latency, with this strategy "
-                 "too")
-      ->check(CLI::IsMember({"checkpoint", "replay", "lockstep", "hybrid"}));
+                 "After the runs: what protection adds to the clients' latency, and how many "
+                 "checkpoints it takes, with this strategy too")
+      ->check(CLI::IsMember(all_strategies()));
   app.add_option("--ftctl", options.ftctl, "The ftctl to use (default: this program)");
   app.add_option(
          "--through", options.through,
@@ -58,6 +83,13 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
   app.add_flag("--reprotect-all", options.reprotect_all,
                "Protect the survivor again in each run, not only in the first");
   app.add_flag("--bench", options.bench, "No failure: load with and without protection, 4 rows");
+  auto* strategies = app.add_flag(
+      "--strategies", options.strategies,
+      "No runs: a table of all strategies, for both kinds of guest or that of --guest, under all "
+      "loads; --seconds: of a row (default: 7)");
+  app.add_option("--document", options.document,
+                 "Put the table there, between <!-- strategies --> and <!-- /strategies -->")
+      ->needs(strategies);
   app.add_flag("--verbose", options.verbose, "Say what is being done");
   try {
     app.parse(argc, argv);
@@ -89,9 +121,11 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
         stderr);
     return 2;
   }
-  if (!options.beside.empty() && !options.machine) {
-    std::fputs("ftctl demo: --beside is for --guest machine: another guest has one strategy\n",
-               stderr);
+  for (const std::string& strategy : {options.strategy, options.beside}) {
+    if (strategy.empty() || can_have(options.machine, strategy)) continue;
+    std::fprintf(stderr, "ftctl demo: a guest %s cannot have the strategy %s\n",
+                 options.machine ? "on libft's machine" : "in QEMU (another: --guest machine)",
+                 strategy.c_str());
     return 2;
   }
   if (before->count() > 0) options.seconds = seconds;

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "demo/result.h"
 
@@ -31,8 +33,14 @@ struct DemoOptions {
   std::string pair;               // Empty: ft-pair, beside this program.
   bool reprotect_all = false;     // In each run, not only in the first.
   bool bench = false;
+  bool strategies = false;  // A bench: each strategy that the guest can have.
+  bool all_loads = false;   // The guest serves a page, too.
+  std::string document;     // Where the table of the strategies is put between its marks.
   bool verbose = false;
 };
+
+// Those that such a guest can have.
+std::span<const std::string_view> strategies_of(bool machine);
 
 // The exit code when there is nothing more to do: help, or a usage error (printed).
 std::optional<int> parse(int argc, char** argv, DemoOptions& options);

@@ -27,6 +27,7 @@ constexpr Nanos kReprotectPatience = seconds{60};
 constexpr Nanos kVotePatience = seconds{10};  // For a lost bit to matter.
 constexpr Nanos kAfterwards = seconds{2};     // Load after the failure, before the questions.
 constexpr Nanos kAnswerPatience = seconds{30};
+constexpr Nanos kBeatsCompared = Millis{250};
 constexpr int kExitFenced = 5;  // ftctl's, as documented.
 
 // In the order of Victim.
@@ -54,6 +55,9 @@ class Run {
   Result<RunResult> go() {
     FT_ASSIGN(stage_, set_stage(parts_, fmt::format("{:016x}", random_())));
     FT_TRY(protect_stage(parts_, stage_));
+    // Random bytes are another output in each of two that run: every beat takes a checkpoint.
+    if (options_.strategy == "compare")
+      FT_TRY(stage_.observer->set_beats(kBeatsCompared, kAnswerPatience));
     if (options_.replicas == 3) FT_TRY(add_witness());
     FT_TRY(load());
     FT_TRY(strike());

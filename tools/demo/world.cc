@@ -105,8 +105,8 @@ Status World::make_key() {
 Status World::write_guest_description() {
   FT_ASSIGN(std::string append, os::read_file(guest_ + "/cmdline", 4096));
   while (!append.empty() && append.back() == '\n') append.pop_back();
-  append +=
-      fmt::format(" libft.ip={}/24 libft.observer={}", lab::kGuestAddress, lab::kClientAddress);
+  append += fmt::format(" libft.ip={}/24 libft.observer={}{}", lab::kGuestAddress,
+                        lab::kClientAddress, options_.all_loads ? " libft.web" : "");
   const Json description = {
       {"memory", fmt::format("{}M", options_.memory_mib)},
       {"kernel", guest_ + "/vmlinuz"},

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # run.sh FTCTL CASE FOLDER: one run of the demo. CASE is a victim, `etcd`, `ftd`, `capi-VICTIM`, or
-# machine_STRATEGY_VICTIM for a guest on libft's own machine. Exit code 77, with the reason, where this
-# machine cannot run it.
+# machine_STRATEGY_VICTIM for a guest on libft's own machine; or strategies-GUEST: each row of the
+# table of strategies for that kind of guest, a second long. Exit code 77, with the reason, where
+# this machine cannot run it.
 set -euo pipefail
 
 ftctl=$1 case=$2 folder=$3
@@ -21,6 +22,27 @@ if [ "$case" = ftd ]; then
   victim=primary through=ftd
 fi
 
+json=$folder/demo-$case.json
+rm -f "$json"
+if [[ $case == strategies-* ]]; then
+  guest=machine loads=("key-value server")
+  if [ "$case" = strategies-qemu ]; then
+    guest=$("$(dirname "$0")/../../../tools/lab/make-guest.sh" "$folder")
+    loads=(Redis "web, connections kept" "web, a connection each" idle)
+  fi
+  document=$folder/$case.md
+  printf '<!-- strategies -->\n<!-- /strategies -->\n' > "$document"
+  "$ftctl" demo --strategies --guest "$guest" --seconds 1 --verbose --json "$json" --document "$document"
+  for load in "${loads[@]}"; do
+    grep -q ": $load, .* | checkpoint | " "$document" || { echo "$document lacks: $load"; exit 1; }
+  done
+  rows=$(grep -c '"asked"' "$json") answered=$(grep -c '"requests_per_s": [0-9.]*[1-9]' "$json")
+  [ "$rows" = "$answered" ] || { echo "$json has a row without an answer"; exit 1; }
+  [ "$rows" = "$(grep -c '"errors": 0,' "$json")" ] || { echo "$json has errors"; exit 1; }
+  grep -q '"gap_at_failure_ms"' "$json" || { echo "$json says nothing of the failure"; exit 1; }
+  exit 0
+fi
+
 strategy=checkpoint
 if [[ $case == machine_* ]]; then
   IFS=_ read -r guest strategy victim <<< "$case"
@@ -30,8 +52,6 @@ fi
 # Three runs in a row hit each of three replicas once.
 more=()
 [ "$victim" != corrupt ] || more=(--replicas 3 --runs 3)
-json=$folder/demo-$case.json
-rm -f "$json"
 "$ftctl" demo "${more[@]}" --victim "$victim" --arbiter "$arbiter" --through "$through" --guest "$guest" \
   --strategy "$strategy" --verbose \
   --json "$json" --html "$folder/demo-$case.html"
