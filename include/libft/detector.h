@@ -21,7 +21,9 @@ struct DetectorOptions {
 struct DetectorEvent {
   enum class Kind {
     alive,      // First heartbeat after start or after a suspicion.
-    suspected,  // Nothing heard on any path for interval * missed_max, or the peer is stuck.
+    // Nothing heard on any path for interval * missed_max, on a backup for as long a head start
+    // more as its primary is to have at the arbiter; or the peer is stuck.
+    suspected,
     path_down,  // One of two paths is silent; the other still beats.
     path_up,
   };
@@ -30,6 +32,7 @@ struct DetectorEvent {
   Nanos silence{0};    // How long nothing was heard.
   std::string detail;  // Which path; why.
   std::size_t path = 0;  // Of path_down and path_up: its index, in the order of their addresses.
+  Nanos head_start{0};  // Of suspected, on a backup: how much earlier its primary would suspect it.
 };
 
 class Detector {

@@ -61,7 +61,8 @@ struct SessionOptions {
   std::uint64_t sync_pages_left = 2000;  // ... or as soon as a round leaves no more than this.
   // --- failover ---
   bool automatic_failover = true;  // False: only switch_over() and fail_over().
-  Nanos head_start = Millis{25};   // What a suspecting backup leaves to a primary that may live.
+  // What a suspecting backup leaves to a primary that may live, as far as its detector did not.
+  Nanos head_start = Millis{25};
   Nanos arbiter_timeout = Millis{2000};  // Then the answer counts as unknown, and is asked again.
   // --- replay, lockstep, hybrid ---
   Nanos follow_max =

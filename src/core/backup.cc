@@ -190,7 +190,7 @@ Actions Backup::on_switch_over(Time, EpochId id) {
   return actions;
 }
 
-Actions Backup::on_suspected(Time now, const std::string& why) {
+Actions Backup::on_suspected(Time now, const std::string& why, Nanos head_start_given) {
   Actions actions;
   suspected_ = true;
   if (state_ == BackupState::syncing) {
@@ -199,7 +199,8 @@ Actions Backup::on_suspected(Time now, const std::string& why) {
   }
   if (state_ != BackupState::holding && state_ != BackupState::in_sync) return actions;
   actions.push_back(Tell{"suspected", why});
-  if (options_.automatic) claim_at_ = now + options_.head_start;
+  if (options_.automatic)
+    claim_at_ = now + std::max(options_.head_start - head_start_given, Nanos{0});
   return actions;
 }
 

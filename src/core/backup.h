@@ -36,8 +36,8 @@ enum class BackupState {
 std::string_view to_string(BackupState state);
 
 struct BackupOptions {
-  // After a suspicion the primary, should it live, gets this much time to win the arbiter first: a
-  // link blip then costs protection, not a failover.
+  // The primary, should it live, gets this much time to win the arbiter first: a link blip then
+  // costs protection, not a failover. What the detector gave already is not waited for again.
   Nanos head_start = Millis{25};
   Nanos ask_again = Millis{50};
   bool automatic = true;  // False: only fail_over() and SwitchOver make it claim.
@@ -72,7 +72,7 @@ class Backup {
   void on_epoch_here(EpochId id, bool guest_ended, bool guest_paused);
   Actions on_joined(Time now, Generation generation);
   Actions on_switch_over(Time now, EpochId id);
-  Actions on_suspected(Time now, const std::string& why);
+  Actions on_suspected(Time now, const std::string& why, Nanos head_start_given);
   Actions on_alive(Time now);
   Actions on_ended(Time now, const std::string& text);
   Actions on_swap(Time now, const SwapAnswer& answer);

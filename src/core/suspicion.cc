@@ -15,12 +15,15 @@ double milliseconds(Nanos n) { return std::chrono::duration<double, std::milli>(
 
 }  // namespace
 
-Nanos silence_limit(const DetectorOptions& options) {
-  return options.interval * options.missed_max + options.interval / 2;
+Nanos silence_limit(const DetectorOptions& options, Watched watched) {
+  const Nanos head_start = watched == Watched::primary ? options.interval / 2 : Nanos{0};
+  return options.interval * options.missed_max + head_start;
 }
 
-Suspicion::Suspicion(DetectorOptions options, std::vector<std::string> path_names)
-    : options_(options), limit_(silence_limit(options)) {
+Suspicion::Suspicion(DetectorOptions options, std::vector<std::string> path_names, Watched watched)
+    : options_(options),
+      limit_(silence_limit(options, watched)),
+      head_start_(limit_ - silence_limit(options, Watched::backup)) {
   for (auto& name : path_names) {
     Path path;
     path.name = std::move(name);
@@ -42,7 +45,7 @@ void Suspicion::add_path(std::string name, Time now) {
 
 DetectorEvent Suspicion::event(DetectorEvent::Kind kind, Time at, Nanos silence, std::string detail,
                                std::size_t path) const {
-  return DetectorEvent{kind, at, silence, std::move(detail), path};
+  return DetectorEvent{kind, at, silence, std::move(detail), path, Nanos{0}};
 }
 
 std::vector<DetectorEvent> Suspicion::heard(std::size_t index, Time now, std::uint64_t progress) {
@@ -115,6 +118,7 @@ std::vector<DetectorEvent> Suspicion::check(Time now) {
     suspected_ = true;
     events.push_back(
         event(DetectorEvent::Kind::suspected, silent_at(path), now - path.last, detail));
+    events.back().head_start = head_start_;
   }
   return events;
 }

@@ -13,10 +13,14 @@
 
 namespace libft::core {
 
+// Who is watched. Where both live and only what is between them is gone, the primary is to be the
+// first to ask the arbiter: it loses patience with its backup earlier than the backup with it.
+enum class Watched { primary, backup };
+
 class Suspicion {
  public:
   // `path_names` are for the events' texts; at least one.
-  Suspicion(DetectorOptions options, std::vector<std::string> path_names);
+  Suspicion(DetectorOptions options, std::vector<std::string> path_names, Watched watched);
 
   // Begins to count. A path that is never heard is silent from `now` plus one second on.
   void start(Time now);
@@ -57,6 +61,7 @@ class Suspicion {
 
   DetectorOptions options_;
   Nanos limit_;
+  Nanos head_start_;
   std::vector<Path> paths_;
   bool started_ = false;
   bool suspected_ = false;
@@ -66,8 +71,8 @@ class Suspicion {
   Time progress_at_;  // When the count last changed, moved forward by our own absences.
 };
 
-// Silence for so long makes a path silent: the last of `missed_max` heartbeats may itself be late
-// by half an interval before its absence means anything.
-Nanos silence_limit(const DetectorOptions& options);
+// Silence for so long makes a path silent: so many intervals as heartbeats may be missed, and of
+// a primary half an interval more, its head start at the arbiter.
+Nanos silence_limit(const DetectorOptions& options, Watched watched);
 
 }  // namespace libft::core

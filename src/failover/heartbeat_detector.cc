@@ -15,7 +15,7 @@ Status check_count(std::size_t count, std::string_view what) {
 Status check_options(const DetectorOptions& options) {
   if (options.interval >= Millis{1} && options.interval <= std::chrono::minutes{1} &&
       options.missed_max >= 1 && options.missed_max <= 1000 &&
-      options.stuck_after > core::silence_limit(options))
+      options.stuck_after > core::silence_limit(options, core::Watched::primary))
     return {};
   return Status(Code::invalid,
                 "heartbeats: use an interval of 1 ms to 1 min, 1 to 1000 missed, and a limit for a "

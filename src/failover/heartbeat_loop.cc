@@ -49,7 +49,10 @@ void HeartbeatLoop::watch(const std::shared_ptr<HeartbeatPeer>& peer,
     const Time now = clock_.now();
     std::vector<std::string> names;
     for (std::size_t i = 0; i < peer->paths_.size(); ++i) names.push_back(path_name(*peer, i));
-    peer->suspicion_.emplace(peer->options_, std::move(names));
+    // A backup dials its primary.
+    const bool on_backup = peer->self_ == HeartbeatSide::dialler;
+    peer->suspicion_.emplace(peer->options_, std::move(names),
+                             on_backup ? core::Watched::primary : core::Watched::backup);
     peer->suspicion_->start(now);
     peer->next_send_ = now;
     peers_[{peer->guest_.bytes(), peer->token_}] = peer;  // The newest of a connection counts.

@@ -365,7 +365,7 @@ void BackupRunner::on_detector(const DetectorEvent& event) {
       doubt_->suspected = event;
       return;
     }
-    return perform(core_.on_suspected(now, event.detail));
+    return perform(core_.on_suspected(now, event.detail, event.head_start));
   }
   if (event.kind == DetectorEvent::Kind::alive && in_doubt()) doubt_->suspected.reset();
   if (event.kind == DetectorEvent::Kind::alive) return perform(core_.on_alive(now));

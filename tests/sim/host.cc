@@ -154,8 +154,8 @@ void Host::occupy(Nanos length, std::function<void()> then) {
 // --- the detector and the guest: threads of their own
 // ---------------------------------------------
 
-void Host::watch(int peer, const Incarnation& who) {
-  watch_.emplace(Watch{peer, who, core::Suspicion(DetectorOptions{}, {"sim"})});
+void Host::watch(int peer, const Incarnation& who, core::Watched as) {
+  watch_.emplace(Watch{peer, who, core::Suspicion(DetectorOptions{}, {"sim"}, as)});
   watch_->suspicion.start(world_.queue.now());
 }
 

@@ -55,7 +55,7 @@ class Host final : public NetworkSink {
   bool held() const { return stall_.has_value() || busy_; }
 
   // The detector: whom to watch and tell.
-  void watch(int peer, const Incarnation& who);
+  void watch(int peer, const Incarnation& who, core::Watched as);
   void unwatch();
 
   // --- NetworkSink --------------------------------------------------------------------------

@@ -456,7 +456,7 @@ void Replica::on_detector(const DetectorEvent& event, const Incarnation& about) 
     add(primary_->on_suspected(now(), "silent"));
   if (!backup_ || backup_->primary() != about) return;
   if (heard_in_doubt(suspected, alive)) return;
-  if (suspected) add(backup_->on_suspected(now(), "silent"));
+  if (suspected) add(backup_->on_suspected(now(), "silent", event.head_start));
   if (alive) add(backup_->on_alive(now()));
 }
 

@@ -70,7 +70,7 @@ void Replica::on_message_of_primary(const wire::Message& message, const wire::Fr
     } else if (!world_.is(Mutant::change_unheard)) {
       become(strategy_of(welcome->features));
     }
-    host_.watch(peer_, welcome->primary);
+    host_.watch(peer_, welcome->primary, core::Watched::primary);
     add(backup_->on_welcome(now(), *welcome, header.id.generation));
     if (welcome->resume && shelf_ && !follower_)
       send(wire::Followed{shelf_->image()}, backup_->generation());

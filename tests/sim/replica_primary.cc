@@ -63,7 +63,7 @@ void Replica::on_hello(ConnectionId connection, int peer, const wire::Hello& hel
   peer_ = peer;
   peer_incarnation_ = hello.backup;
   reader_ = std::make_unique<wire::FrameReader>(world_.guest);
-  host_.watch(peer, hello.backup);
+  host_.watch(peer, hello.backup, core::Watched::backup);
   wire::Welcome answer;
   answer.primary = self_;
   answer.shape = shape_of(guest_->info());

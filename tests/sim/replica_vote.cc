@@ -194,7 +194,7 @@ void Replica::be_replaced() {
   if (world_.is(Mutant::replaced_forgets_rest)) to_follow_.clear();
   acknowledge_executed();
   if (!to_follow_.empty()) follow_later();
-  if (suspected && backup_) add(backup_->on_suspected(now(), "silent"));
+  if (suspected && backup_) add(backup_->on_suspected(now(), "silent", Nanos{0}));
 }
 
 // True: what the detector says has to wait for the vote.

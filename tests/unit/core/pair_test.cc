@@ -166,7 +166,7 @@ TEST_CASE("a backup acknowledges complete epochs, and none from when it wants to
   (void)backup.on_joined(now, kBoth.generation);
   REQUIRE(backup.state() == BackupState::in_sync);
 
-  (void)backup.on_suspected(now, "silent");
+  (void)backup.on_suspected(now, "silent", Nanos{0});
   CHECK_FALSE(find<ReadRecord>(backup.on_tick(now)));  // The primary's head start.
   now = now + Millis{25};
   REQUIRE(find<ReadRecord>(backup.on_tick(now)));

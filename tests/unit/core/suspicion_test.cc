@@ -8,6 +8,7 @@
 
 using namespace libft;
 using core::Suspicion;
+using core::Watched;
 
 namespace {
 
@@ -32,14 +33,14 @@ void add(std::string& told, const std::vector<DetectorEvent>& events) {
 // A story is a line of steps; MS is a moment:
 //   h0:MS:COUNT  heartbeat on path 0 at MS, the peer's session having counted to COUNT
 //   c:MS         the timer ran, in time      l:PLANNED:MS  the timer ran late
-// The interval is 50 ms and three may be missed: silence of 175 ms is suspicious; a session may
-// stand still for 1000 ms.
+// The interval is 50 ms and three may be missed: a primary's silence of 175 ms is suspicious; a
+// session may stand still for 1000 ms.
 std::string tell(std::size_t paths, const std::string& story) {
   std::vector<std::string> names;
   for (std::size_t i = 0; i < paths; ++i) names.push_back(fmt::format("path {}", i));
   DetectorOptions options;
   options.stuck_after = Millis{1000};
-  Suspicion suspicion(options, names);
+  Suspicion suspicion(options, names, Watched::primary);
   suspicion.start(at(0));
   std::string told, step;
   for (std::istringstream steps(story); steps >> step;) {
@@ -130,7 +131,7 @@ TEST_CASE("suspicion, a peer whose session stands still") {
 }
 
 TEST_CASE("a path that is found out later is watched from then on") {
-  Suspicion suspicion(DetectorOptions{}, {"a"});
+  Suspicion suspicion(DetectorOptions{}, {"a"}, Watched::primary);
   suspicion.start(at(0));
   std::string told;
   add(told, suspicion.heard(0, at(5000), 1));
@@ -142,8 +143,25 @@ TEST_CASE("a path that is found out later is watched from then on") {
   CHECK(told == "alive@5000 down@6175");
 }
 
+TEST_CASE("a primary suspects half an interval before its backup, which says so") {
+  Suspicion on_primary(DetectorOptions{}, {"a"}, Watched::backup);
+  Suspicion on_backup(DetectorOptions{}, {"a"}, Watched::primary);
+  for (Suspicion* one : {&on_primary, &on_backup}) {
+    one->start(at(0));
+    CHECK(one->heard(0, at(10), 1).size() == 1);
+    CHECK(one->check(at(159)).empty());
+  }
+  const auto early = on_primary.check(at(160));
+  REQUIRE(early.size() == 1);
+  CHECK(early[0].head_start == Nanos{0});
+  CHECK(on_backup.check(at(184)).empty());
+  const auto late = on_backup.check(at(185));
+  REQUIRE(late.size() == 1);
+  CHECK(late[0].head_start == Millis{25});
+}
+
 TEST_CASE("the next check is when the first path can become silent") {
-  Suspicion suspicion(DetectorOptions{}, {"a", "b"});
+  Suspicion suspicion(DetectorOptions{}, {"a", "b"}, Watched::primary);
   suspicion.start(at(0));
   CHECK(suspicion.next_check() == at(1175));
   suspicion.heard(0, at(10), 1);

@@ -213,7 +213,7 @@ TEST_CASE("a peer that stops is suspected by silence, and alive when it is back"
   REQUIRE(events.await(Kind::alive));
   dialling->stop();
   REQUIRE(events.await(Kind::suspected));
-  CHECK(events.last().silence >= Millis{70});  // Three and a half intervals.
+  CHECK(events.last().silence >= Millis{60});  // Three intervals.
   REQUIRE(dialling->start([](DetectorEvent) {}).ok());
   CHECK(events.await(Kind::alive, 2));
 }
