@@ -9,6 +9,7 @@
 #include <span>
 
 #include "libft/status.h"
+#include "libft/types.h"
 
 namespace libft {
 
@@ -23,6 +24,14 @@ class InputTap {
 
   // Delivers a recorded frame to the guest, after those delivered before it. Any thread.
   virtual Status inject_input(unsigned nic, std::span<const std::byte> frame) = 0;
+
+  // For a promotion, before the gate that was on standby is opened: delivers what the network
+  // brought to this host for the guest within the last `age`, which nobody has answered if the
+  // primary's host died before that. Best effort. How many frames; the default has none.
+  virtual std::size_t deliver_recent(Nanos age) {
+    (void)age;
+    return 0;
+  }
 };
 
 }  // namespace libft

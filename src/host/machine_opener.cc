@@ -32,12 +32,15 @@ Result<Cable> make_cable() {
 
 Result<std::unique_ptr<output::FramesGate>> open_gate(const MachineSite& site, os::ScopedFd cable,
                                                       output::GateStart start,
+                                                      const output::MacAddress& guest,
                                                       std::shared_ptr<ReleaseGuard> guard,
                                                       Log& log) {
   FT_ASSIGN(auto port, output::GuestPort::from_pair(std::move(cable)));
   FT_ASSIGN(auto link, output::open_tap(site.taps.front()));
   std::vector<output::GateNic> nics;
   nics.push_back(output::GateNic{"net0", std::move(port), std::move(link)});
+  if (start == output::GateStart::standby && site.redeliver_input)
+    output::listen_beside_taps(nics, site.taps, {&guest, 1}, log);
   output::FramesGateOptions options;
   options.start = start;
   options.bytes_held_max = site.held_bytes_max;
@@ -83,7 +86,8 @@ Result<Replica> MachineOpener::open(machine::MachineGuestOptions options) {
   const output::GateStart start =
       options.standby ? output::GateStart::standby : output::GateStart::held;
   FT_ASSIGN(Cable cable, make_cable());
-  FT_ASSIGN(auto gate, open_gate(site_, std::move(cable.gate), start, guard_, log_));
+  FT_ASSIGN(auto gate,
+            open_gate(site_, std::move(cable.gate), start, options.machine.mac, guard_, log_));
   options.nic = std::move(cable.guest);
   FT_ASSIGN(auto guest, machine::MachineGuest::create(std::move(options)));
   log_.write(LogLevel::info, "machine", guest->info().description);

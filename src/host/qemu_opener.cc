@@ -122,13 +122,15 @@ Result<OpenedQemu> QemuOpener::standby(const GuestInfo& primary, unsigned serial
   options.launch = launch_for(options.arguments.paths);
   options.say = say();
   remove_leftovers(options.arguments.paths);
-  FT_ASSIGN(auto gate, open_gate(options.arguments.paths.nics, output::GateStart::standby));
+  FT_ASSIGN(auto gate, open_gate(options.arguments.paths.nics, output::GateStart::standby,
+                                 qemu::addresses_of(shape.devices)));
   return opened(std::move(gate), qemu::QemuGuest::start_standby(primary, options),
                 options.arguments.paths.qmp);
 }
 
 Result<std::unique_ptr<output::FramesGate>> QemuOpener::open_gate(
-    const std::vector<qemu::NicSockets>& nics, output::GateStart start) {
+    const std::vector<qemu::NicSockets>& nics, output::GateStart start,
+    const std::vector<output::MacAddress>& guest) {
   if (site_.taps.size() < nics.size())
     return failure(Code::invalid,
                    fmt::format("the guest has {} NICs, and {} TAP devices are named; remedy: name "
@@ -141,6 +143,8 @@ Result<std::unique_ptr<output::FramesGate>> QemuOpener::open_gate(
                                                log_));
     ports.push_back(std::move(port));
   }
+  if (start == output::GateStart::standby && site_.redeliver_input)
+    output::listen_beside_taps(ports, site_.taps, guest, log_);
   output::FramesGateOptions options;
   options.start = start;
   options.bytes_held_max = site_.held_bytes_max;

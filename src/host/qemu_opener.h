@@ -66,8 +66,10 @@ class QemuOpener {
   Result<OpenedQemu> standby(const GuestInfo& primary, unsigned serial);
 
  private:
-  Result<std::unique_ptr<output::FramesGate>> open_gate(const std::vector<qemu::NicSockets>& nics,
-                                                        output::GateStart start);
+  // On standby for a guest of these addresses.
+  Result<std::unique_ptr<output::FramesGate>> open_gate(
+      const std::vector<qemu::NicSockets>& nics, output::GateStart start,
+      const std::vector<output::MacAddress>& guest = {});
   Result<OpenedQemu> opened(std::unique_ptr<output::FramesGate> gate,
                             Result<std::unique_ptr<qemu::QemuGuest>> guest, const std::string& qmp);
   Status wake(qemu::QemuGuest& guest);

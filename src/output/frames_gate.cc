@@ -40,6 +40,21 @@ Result<GateNic> open_gate_nic(const GateNicPaths& paths, Log& log) {
   return GateNic{paths.name, std::move(guest), std::move(link)};
 }
 
+void listen_beside_taps(std::span<GateNic> nics, std::span<const std::string> taps,
+                        std::span<const MacAddress> guest, Log& log) {
+  for (std::size_t i = 0; i < std::min(nics.size(), taps.size()); ++i) {
+    auto beside = listen_beside(taps[i], guest);
+    if (beside)
+      nics[i].beside = std::move(*beside);
+    else
+      log.write(
+          LogLevel::warning, "frames",
+          fmt::format("{}: {}; after a failover, what clients said meanwhile waits until they "
+                      "say it again",
+                      nics[i].name, beside.error().message()));
+  }
+}
+
 Result<std::unique_ptr<FramesGate>> FramesGate::create(std::vector<GateNic> nics,
                                                        FramesGateOptions options, Log& log) {
   HeldLimits limits;
@@ -54,14 +69,16 @@ Result<std::unique_ptr<FramesGate>> FramesGate::create(std::vector<GateNic> nics
     FT_ASSIGN(auto backlog, FrameRing::create(options.backlog_bytes_max));
     with_backlog.push_back(Nic{std::move(nic), std::move(backlog)});
   }
-  std::unique_ptr<FramesGate> gate(
-      new FramesGate(std::move(with_backlog), std::move(held), std::move(options), log));
+  FT_ASSIGN(auto recent, RecentFrames::create(options.recent_bytes_max));
+  std::unique_ptr<FramesGate> gate(new FramesGate(std::move(with_backlog), std::move(held),
+                                                  std::move(recent), std::move(options), log));
   if (!gate->wake_.valid()) return failure(os::errno_status("open an eventfd"));
   gate->pump_thread_ = os::start_thread("ft-frames", [raw = gate.get()] { raw->pump(); });
   return gate;
 }
 
-FramesGate::FramesGate(std::vector<Nic> nics, HeldFrames held, FramesGateOptions options, Log& log)
+FramesGate::FramesGate(std::vector<Nic> nics, HeldFrames held, RecentFrames recent,
+                       FramesGateOptions options, Log& log)
     : options_(std::move(options)),
       log_(log),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
@@ -69,6 +86,8 @@ FramesGate::FramesGate(std::vector<Nic> nics, HeldFrames held, FramesGateOptions
       held_(std::move(held)),
       nics_(std::move(nics)),
       injected_(kFrameBytesMax),
+      recent_(std::move(recent)),
+      beside_(kFrameBytesMax),
       input_frame_(kFrameBytesMax) {}
 
 FramesGate::~FramesGate() {

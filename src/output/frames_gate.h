@@ -7,7 +7,8 @@
 // What happens to a frame:
 //
 //            outgoing (guest to world)             incoming (world to guest)
-//   standby  held, as in "held"                    dropped, not counted: nobody is at home
+//   standby  held, as in "held"                    not counted: nobody is at home. Remembered for
+//                                                  a moment, should the guest be promoted
 //   follows  to the follower's sink                as in "standby"; inject_input() delivers
 //   held     kept until release() of its epoch,    delivered at once
 //            or until the judge says so
@@ -16,8 +17,10 @@
 // hold() and open() leave `standby` and `follows` for ever. A gate on standby has its TAP attached
 // and its carrier up: a promotion then needs no change of a link, an event that bridges and the
 // kernel may delay. A switch sends it nothing but broadcasts, because it never saw the guest's
-// address on that port. Whoever promotes calls open() (or hold(), with a backup in place) and sends
-// nothing itself: QEMU's own announcement passes through.
+// address on that port; but when the primary's host dies, it sends what is for the guest to every
+// port (uplink.h). Whoever promotes calls deliver_recent(), so that no sender has to find out by
+// its timers that a dead host did not hear it, and open() (or hold(), with a backup in place), and
+// sends nothing itself: QEMU's own announcement passes through.
 //
 // Nothing is lost without a fault. At its limit the gate stops reading from QEMU and the guest
 // finds its link full; towards a guest that reads nothing there is a bounded backlog. What is
@@ -40,6 +43,8 @@
 #include "libft/output_gate.h"
 #include "output/guest_port.h"
 #include "output/held_frames.h"
+#include "output/recent_frames.h"
+#include "output/uplink.h"
 
 namespace libft::output {
 
@@ -50,6 +55,7 @@ struct FramesGateOptions {
   std::uint32_t frames_held_max = 1u << 17;
   std::uint32_t epochs_held_max = 64;
   std::uint64_t backlog_bytes_max = 4ull << 20;  // For each NIC, towards a guest that is busy.
+  std::uint64_t recent_bytes_max = 1ull << 20;   // On standby: what came in last.
   GateStart start = GateStart::held;
   // Asked before each frame is written, on whichever thread writes; false stops all output, which
   // stays held, until it says true again (asked again every 10 ms). For a primary that finds that
@@ -62,6 +68,7 @@ struct GateNic {
   std::string name;  // For messages: "net0".
   GuestPort guest;
   os::ScopedFd link;  // One read or write, one frame: a TAP device, or a datagram socket.
+  std::vector<os::ScopedFd> beside = {};  // On standby: what the link does not get (uplink.h).
 };
 
 struct GateNicPaths {
@@ -74,6 +81,11 @@ struct GateNicPaths {
 // Raises the datagram queue length for the sockets to come (with a warning when that is refused),
 // binds the socket and opens the TAP device.
 Result<GateNic> open_gate_nic(const GateNicPaths& paths, Log& log);
+
+// For a gate on standby: has each NIC hear what comes in for the guest beside its TAP device, which
+// of `taps` is the one of the same place. What cannot be heard is logged, and waits for its sender.
+void listen_beside_taps(std::span<GateNic> nics, std::span<const std::string> taps,
+                        std::span<const MacAddress> guest, Log& log);
 
 enum class DropReason {
   link_refused,      // The TAP device did not take an outgoing frame: it is down or gone.
@@ -119,6 +131,7 @@ class FramesGate final : public OutputGate, public InputTap, public ComparedGate
 
   // Delivers a recorded frame to the guest, after those delivered before it. In any state.
   Status inject_input(unsigned nic, std::span<const std::byte> frame) override;
+  std::size_t deliver_recent(Nanos age) override;
 
   void set_judge(Judge judge) override;
   void let_out(std::span<const FrameNo> frames) override;
@@ -136,7 +149,8 @@ class FramesGate final : public OutputGate, public InputTap, public ComparedGate
   enum class Collected { all, no_room, batch };
   enum class State { standby, follows, held, open };
 
-  FramesGate(std::vector<Nic> nics, HeldFrames held, FramesGateOptions options, Log& log);
+  FramesGate(std::vector<Nic> nics, HeldFrames held, RecentFrames recent, FramesGateOptions options,
+             Log& log);
 
   void pump();
   void wait_for_work();
@@ -150,7 +164,13 @@ class FramesGate final : public OutputGate, public InputTap, public ComparedGate
   Wrote write_batch();
   bool write_front();  // REQUIRES: output_mutex_
   void take_input(unsigned nic);
-  void deliver(unsigned nic, std::span<const std::byte> frame);  // REQUIRES: input_mutex_
+  bool on_standby() const { return state_ == State::standby || state_ == State::follows; }
+  void take_beside(unsigned nic);
+  // REQUIRES: input_mutex_
+  void hear_beside(unsigned nic);
+  void take_early(unsigned nic, std::span<const std::byte> frame);
+  void inject(unsigned nic, std::span<const std::byte> frame);
+  void deliver(unsigned nic, std::span<const std::byte> frame);
   void deliver_backlog(unsigned nic);
   void look_for_guests();
   void count_drop(DropReason reason);
@@ -183,6 +203,9 @@ class FramesGate final : public OutputGate, public InputTap, public ComparedGate
   std::vector<Nic> nics_;
   std::function<void(unsigned, std::span<std::byte>)> to_guest_;
   std::vector<std::byte> injected_;     // input_mutex_
+  RecentFrames recent_;                 // input_mutex_
+  bool promoted_ = false;               // input_mutex_: a gate on standby delivers already.
+  std::vector<std::byte> beside_;       // input_mutex_
   std::vector<std::byte> input_frame_;  // pump only
   std::vector<pollfd> waits_;           // pump only: what it polls for
   std::atomic<std::uint64_t> packets_in_ = 0;

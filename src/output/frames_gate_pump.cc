@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <ctime>
 
+#include "os/real_clock.h"
 #include "os/thread.h"
 #include "output/frames_gate.h"
 
@@ -37,6 +38,7 @@ void FramesGate::pump() {
     for (unsigned nic = 0; nic < nics_.size(); ++nic) {
       deliver_backlog(nic);
       take_input(nic);
+      take_beside(nic);
     }
     look_for_guests();
     report_drops();
@@ -62,6 +64,7 @@ int FramesGate::list_waits() {
     };
     add(nic.ports.guest.fd(), guest_events);
     add(nic.ports.link.get(), link_events);
+    for (const os::ScopedFd& socket : nic.ports.beside) add(socket.get(), POLLIN);
     if (!nic.ports.guest.connected()) timeout_ms = std::min(timeout_ms, kLookForGuestMs);
   }
   return timeout_ms;
@@ -110,9 +113,12 @@ void FramesGate::take_input(unsigned nic) {
                      .message());
     }
     if (got <= 0) return;
-    if (state_ == State::standby || state_ == State::follows) continue;
     const std::span<std::byte> frame(input_frame_.data(), static_cast<std::size_t>(got));
     const std::lock_guard lock(input_mutex_);
+    if (on_standby()) {
+      take_early(nic, frame);
+      continue;
+    }
     {
       const std::lock_guard sink_lock(sink_mutex_);
       if (input_sink_) input_sink_(frame, nic);
@@ -155,16 +161,60 @@ Status FramesGate::inject_input(unsigned nic, std::span<const std::byte> frame) 
   }
   {
     const std::lock_guard lock(input_mutex_);
-    if (to_guest_) {
-      const std::span<std::byte> copy(injected_.data(), frame.size());
-      std::copy(frame.begin(), frame.end(), copy.begin());
-      to_guest_(nic, copy);
-      frame = copy;
-    }
-    deliver(nic, frame);
+    inject(nic, frame);
   }
   wake_pump();  // Should it have gone to the backlog.
   return {};
+}
+
+void FramesGate::inject(unsigned nic, std::span<const std::byte> frame) {
+  if (to_guest_) {
+    const std::span<std::byte> copy(injected_.data(), frame.size());
+    std::copy(frame.begin(), frame.end(), copy.begin());
+    to_guest_(nic, copy);
+    frame = copy;
+  }
+  deliver(nic, frame);
+}
+
+// --- what comes in on standby -------------------------------------------------------------------
+
+void FramesGate::take_early(unsigned nic, std::span<const std::byte> frame) {
+  if (promoted_)
+    inject(nic, frame);
+  else
+    recent_.push({nic, frame}, os::RealClock().now());
+}
+
+// Once the guest has said where it is, its TAP device gets what is for it.
+void FramesGate::take_beside(unsigned nic) {
+  if (nics_[nic].ports.beside.empty()) return;
+  const std::lock_guard lock(input_mutex_);
+  hear_beside(nic);
+  if (!on_standby()) nics_[nic].ports.beside.clear();
+}
+
+void FramesGate::hear_beside(unsigned nic) {
+  for (const os::ScopedFd& socket : nics_[nic].ports.beside)
+    for (auto frame = receive_frame(socket.get(), beside_); !frame.empty();
+         frame = receive_frame(socket.get(), beside_))
+      take_early(nic, frame);
+}
+
+std::size_t FramesGate::deliver_recent(Nanos age) {
+  std::size_t count = 0;
+  {
+    const std::lock_guard lock(input_mutex_);
+    if (!on_standby()) return 0;
+    for (unsigned nic = 0; nic < nics_.size(); ++nic) hear_beside(nic);
+    promoted_ = true;
+    recent_.drain(os::RealClock().now() - age, [&](const Frame& frame) {
+      inject(frame.nic, frame.bytes);
+      ++count;
+    });
+  }
+  wake_pump();  // Should some have gone to the backlog.
+  return count;
 }
 
 void FramesGate::look_for_guests() {

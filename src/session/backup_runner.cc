@@ -357,6 +357,7 @@ void BackupRunner::on_detector(const DetectorEvent& event) {
   const Time now = context_.now();
   if (event.kind == DetectorEvent::Kind::suspected) {
     suspected_at_ = event.at;
+    heard_last_ = event.at - event.silence;
     context_.statistics.update([&](SessionStatus& s) {
       ++s.heartbeat_suspicions;
       s.detect_ms = to_ms(event.silence);
@@ -367,6 +368,7 @@ void BackupRunner::on_detector(const DetectorEvent& event) {
     }
     return perform(core_.on_suspected(now, event.detail, event.head_start));
   }
+  if (event.kind == DetectorEvent::Kind::alive) heard_last_.reset();
   if (event.kind == DetectorEvent::Kind::alive && in_doubt()) doubt_->suspected.reset();
   if (event.kind == DetectorEvent::Kind::alive) return perform(core_.on_alive(now));
   context_.tell(LogLevel::info, "heartbeat", event.detail, {});
@@ -460,15 +462,23 @@ void BackupRunner::promote(const core::Promote& order) {
   // generation.
   context_.options.strategy = strategy_;  // The pair's, whoever leads it.
   const Epoch newest = executing_.empty() ? core_.newest().epoch : executing_.back().id.epoch;
+  deliver_input();
   promoted_({order.record, core_.self(), newest.next(), order.stay_paused});
-  keep_waiting_inputs();
-  if (replica_.input) {
-    const auto kept = inputs_.kept(), delivered = inputs_.deliver(*replica_.input);
-    context_.tell(LogLevel::info, "input_redelivered",
-                  fmt::format("{} of {} frames", delivered, kept), {});
-  }
   context_.statistics.update(
       [&](SessionStatus& s) { s.takeover_ms = to_ms(context_.now() - granted); });
+}
+
+// First what the primary passed on, then what the network brought here since it was heard last.
+void BackupRunner::deliver_input() {
+  if (!replica_.input) return;
+  keep_waiting_inputs();
+  const auto kept = inputs_.kept(), delivered = inputs_.deliver(*replica_.input);
+  const auto missed =
+      heard_last_ ? replica_.input->deliver_recent(context_.now() - *heard_last_) : 0;
+  context_.tell(
+      LogLevel::info, "input_redelivered",
+      fmt::format("{} of {} frames, and {} that the primary did not hear", delivered, kept, missed),
+      {});
 }
 
 Status BackupRunner::fail_over() {

@@ -137,6 +137,7 @@ class BackupRunner {
   void start_over(const std::string& why);
   void stand_down(const std::string& why);
   void promote(const core::Promote& order);
+  void deliver_input();
   void send(const wire::Message& message, Generation generation);
   void publish();
 
@@ -209,6 +210,7 @@ class BackupRunner {
   ActionQueue actions_;
   bool handling_ = false, connected_ = false;
   Time suspected_at_, claimed_at_;
+  std::optional<Time> heard_last_;  // The primary, before the present silence.
   std::string last_trouble_;
   std::unique_ptr<Connector> connector_;  // Last: its thread uses the rest.
 };

@@ -8,6 +8,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <sstream>
 
@@ -276,6 +277,19 @@ std::vector<std::string> parse_devices(const std::string& text) {
       devices.back() += "; " + words;
   }
   return devices;
+}
+
+std::vector<std::array<std::uint8_t, 6>> addresses_of(const std::vector<std::string>& devices) {
+  std::vector<std::array<std::uint8_t, 6>> addresses;
+  for (const std::string& device : devices) {
+    const std::size_t at = device.find("; mac = \"");
+    if (at == std::string::npos) continue;
+    std::array<std::uint8_t, 6> bytes{};
+    if (std::sscanf(device.c_str() + at, "; mac = \"%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx\"",
+                    &bytes[0], &bytes[1], &bytes[2], &bytes[3], &bytes[4], &bytes[5]) == 6)
+      addresses.push_back(bytes);
+  }
+  return addresses;
 }
 
 std::vector<std::string> ungated_nics(const std::string& text) {

@@ -3,6 +3,8 @@
 // missing at once, and what a backup must have in common with it. Session's thread.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -51,6 +53,8 @@ std::vector<RamBlock> parse_ram_blocks(const std::string& info_ramblock);
 std::vector<RamBlock> uncovered_blocks(const std::vector<RamBlock>& blocks,
                                        const std::vector<std::string>& covered);
 std::vector<std::string> parse_devices(const std::string& info_qtree);
+// The Ethernet addresses among what parse_devices() found, one for each NIC.
+std::vector<std::array<std::uint8_t, 6>> addresses_of(const std::vector<std::string>& devices);
 // "net0 (user)" for each network back end that no gate can cover.
 std::vector<std::string> ungated_nics(const std::string& info_network);
 

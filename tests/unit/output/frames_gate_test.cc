@@ -145,6 +145,48 @@ TEST_CASE("on standby nothing comes in and nothing leaves; open() ends it") {
   CHECK(world.gate().statistics().packets_dropped == 0);
 }
 
+TEST_CASE("a promotion delivers what came in on standby, and what comes from then on") {
+  FramesGateOptions options;
+  options.start = GateStart::standby;
+  FramesWorld world(options);
+  const auto say = [&](std::uint32_t number) {
+    REQUIRE(::send(world.outside_fd(), &number, sizeof number, 0) > 0);
+    REQUIRE(eventually([&] {  // As above.
+      int queued = 0;
+      return ::ioctl(world.outside_fd(), TIOCOUTQ, &queued) == 0 && queued == 0;
+    }));
+  };
+  const auto hears = [&](std::uint32_t wanted) {
+    std::uint32_t got = 0;
+    return receive(world.guest_fd(), &got) && got == wanted;
+  };
+  say(1);
+  say(2);
+  CHECK(world.gate().deliver_recent(std::chrono::minutes{1}) <= 2);  // The pump may have one in hand.
+  CHECK(hears(1));
+  CHECK(hears(2));
+  say(3);  // Before open(), which may take a while.
+  CHECK(hears(3));
+  CHECK(world.gate().deliver_recent(std::chrono::minutes{1}) == 0);
+  REQUIRE(world.gate().open().ok());
+  say(4);
+  CHECK(hears(4));
+  CHECK(world.gate().deliver_recent(std::chrono::minutes{1}) == 0);
+}
+
+TEST_CASE("what is older than the primary's silence was not said to a dead host") {
+  FramesGateOptions options;
+  options.start = GateStart::standby;
+  FramesWorld world(options);
+  std::uint32_t number = 1;
+  REQUIRE(::send(world.outside_fd(), &number, sizeof number, 0) > 0);
+  REQUIRE(eventually([&] {
+    int queued = 0;
+    return ::ioctl(world.outside_fd(), TIOCOUTQ, &queued) == 0 && queued == 0;
+  }));
+  CHECK(world.gate().deliver_recent(Nanos{0}) == 0);
+}
+
 TEST_CASE("a guest that does not read finds its frames later, in order, up to the backlog") {
   FramesGateOptions options;
   options.backlog_bytes_max = 64 << 10;

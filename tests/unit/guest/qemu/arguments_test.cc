@@ -232,6 +232,23 @@ TEST_CASE("back ends without a gate are named") {
   CHECK(found == std::vector<std::string>{"n0 (user)"});
 }
 
+TEST_CASE("a guest's Ethernet addresses are among its devices") {
+  const auto devices = parse_devices(
+      "bus: main-system-bus\n"
+      "  dev: virtio-net-pci, id \"\"\n"
+      "    addr = 02.0\n"
+      "    mac = \"52:54:00:12:34:ff\"\n"
+      "    netdev = \"net0\"\n"
+      "  dev: e1000, id \"\"\n"
+      "    mac = \"52:54:00:12:34:57\"\n"
+      "  dev: broken, id \"\"\n"
+      "    mac = \"52:54:00:12\"\n"
+      "  dev: PIIX3, id \"\"\n");
+  using Address = std::array<std::uint8_t, 6>;
+  CHECK(addresses_of(devices) == std::vector<Address>{{0x52, 0x54, 0, 0x12, 0x34, 0xff},
+                                                      {0x52, 0x54, 0, 0x12, 0x34, 0x57}});
+}
+
 TEST_CASE("a shape survives its JSON; damage and differences are named") {
   Shape shape;
   shape.qemu = "7.2.22";
