@@ -56,6 +56,12 @@ struct Mark {
 
 enum class WithHash { no, yes };
 
+// Where what comes in from outside takes effect, in a guest that runs.
+enum class InputAt {
+  any_position,  // At once.
+  marks,         // What came since the mark before, at the mark.
+};
+
 class DeterministicGuest;
 
 // A guest that executes again, in private, what another one did.
@@ -88,6 +94,10 @@ class DeterministicGuest {
   // know.
   using InputSink = std::function<void(Position, const GuestInput&)>;
   virtual void set_input_sink(InputSink sink) = 0;
+
+  // From now on; at first, at any position. What the guest asked for itself (entropy) it gets at
+  // once in any case.
+  virtual void set_input_at(InputAt where) = 0;
 
   // Where a guest is that runs, stands still, or has ended. It stands still for that, no longer than
   // the hash takes, and for `there`, which is called meanwhile on the calling thread: what the

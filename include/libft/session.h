@@ -68,6 +68,10 @@ struct SessionOptions {
   Nanos follow_max =
       Millis{50};  // How far the backup's execution may lag before the guest is slowed.
   Nanos hash_interval = Millis{500};  // Between two comparisons of the whole state.
+  // 0: what comes in takes effect at once, at a position that the primary decides and logs. Else at
+  // the end of the epoch, and epochs are no longer than this, nor than 10 ms, as hypervisors must
+  // do it that cannot count to any instruction (Bressoud and Schneider, SOSP 1995).
+  Nanos input_epoch{0};
   // Not yet acknowledged, or (hybrid) since the backup's image; then protection is given up.
   std::size_t log_bytes_max = 64u << 20;
   // hybrid: between two checkpoints, if they arrive as fast. A take-over has about so much left to

@@ -30,7 +30,9 @@ core::PrimaryOptions core_options(const SessionOptions& options, const GateLimit
   core.epochs_held_max = gate.epochs_held_max;
   if (is_logged(options.strategy)) {
     core.interval.floor = kLogFloor;
-    core.interval.interval = core.interval.idle = kLogIdle;
+    const bool by_epochs = options.input_epoch > Nanos{0};
+    core.interval.interval = core.interval.idle =
+        by_epochs ? std::min(options.input_epoch, kLogIdle) : kLogIdle;
     core.inflight_max = std::max(options.inflight_max, kLogsInflight);
   }
   core.stall_limit = options.detector.interval * options.detector.missed_max;

@@ -170,7 +170,9 @@ class PrimaryRunner {
     Epoch begun_at;
     Time hashed_at, rebased_at;
     unsigned pace = 100;
-    explicit Following(DeterministicGuest& guest) : recorder(guest) {}
+    Following(DeterministicGuest& guest, const SessionOptions& options)
+        : recorder(guest, options.input_epoch > Nanos{0} ? InputAt::marks : InputAt::any_position) {
+    }
   };
   std::unique_ptr<Following> following_;
   std::unique_ptr<Detector> detector_;

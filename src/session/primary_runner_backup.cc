@@ -106,7 +106,7 @@ void PrimaryRunner::continue_from(EpochId newest) {
   if (logging() && newest.epoch >= following_->begun_at) return;
   if (logging()) {
     following_.reset();  // First: it unplugs itself from the guest.
-    following_ = std::make_unique<Following>(*replica_.exact);
+    following_ = std::make_unique<Following>(*replica_.exact, context_.options);
   }
   PageSet lacking;
   for (const auto& pending : pending_)

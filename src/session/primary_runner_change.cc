@@ -73,7 +73,7 @@ void PrimaryRunner::take_step(const core::TakeCheckpoint& order) {
     end_log();
   } else if (!is_logged(from)) {
     inputs_.reset();
-    following_ = std::make_unique<Following>(*replica_.exact);
+    following_ = std::make_unique<Following>(*replica_.exact, context_.options);
   } else if (is_followed(from) && to == Strategy::hybrid) {
     encoder_->adopt(following_->recorder.newest());
     following_->rebase = {.id = following_->recorder.newest(), .pages = {}, .adopted = true};

@@ -22,7 +22,7 @@ void PrimaryRunner::begin_sync() {
     return fail_sync(status.within("begin to track written pages"));
   tracking_ = true;
   if (is_logged(context_.options.strategy))
-    following_ = std::make_unique<Following>(*replica_.exact);
+    following_ = std::make_unique<Following>(*replica_.exact, context_.options);
   sync_ = Sync{
       SyncRounds(context_.options.sync_rounds_max, context_.options.sync_pages_left), {}, false};
   const auto all = all_pages(replica_.guest->info());

@@ -6,6 +6,8 @@
 
 #include <atomic>
 #include <mutex>
+#include <thread>
+#include <vector>
 
 #include "conformance/deterministic_guest_suite.h"
 #include "guest/machine/machine_guest.h"
@@ -182,4 +184,44 @@ TEST_CASE("what lies in a machine guest's cable is part of it when it stands sti
     CHECK(::recv(ends[0], &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0);
     test::check_ok(guest->resume());
   }
+}
+
+TEST_CASE("by epochs, a machine guest takes what comes in at the next mark, all of it there") {
+  std::array<int, 2> ends{};
+  REQUIRE(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
+  const os::ScopedFd outside(ends[1]);
+  MachineGuestOptions options;
+  options.machine = test::bare_metal("kv");
+  options.nic = os::ScopedFd(ends[0]);
+  const auto guest = make_guest(std::move(options));
+  std::mutex mutex;
+  std::vector<Position> taken;
+  guest->set_input_sink([&](Position at, const GuestInput& input) {
+    const std::lock_guard lock(mutex);
+    if (input.kind == GuestInput::Kind::frame) taken.push_back(at);
+  });
+  guest->set_input_at(InputAt::marks);
+  const auto frame = test::kv_request("G nothing");
+  for (int i = 0; i < 50; ++i) {
+    for (int n = 0; n < 3; ++n) REQUIRE(::send(outside.get(), frame.data(), frame.size(), 0) > 0);
+    Position marked;
+    test::check_ok(guest->mark(WithHash::no, [&](const Mark& mark) {
+      marked = mark.at;
+      const std::lock_guard lock(mutex);
+      CHECK(taken.empty());  // However far it ran since they came.
+    }));
+    const std::lock_guard lock(mutex);
+    CHECK(taken == std::vector<Position>(3, marked));
+    taken.clear();
+  }
+  // Back to any position, nothing has to be marked for an answer.
+  guest->set_input_at(InputAt::any_position);
+  REQUIRE(::send(outside.get(), frame.data(), frame.size(), 0) > 0);
+  const auto answered = [&] {
+    const std::lock_guard lock(mutex);
+    return taken.size() == 1;
+  };
+  for (int i = 0; i < 10000 && !answered(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
+  CHECK(answered());
 }

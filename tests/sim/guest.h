@@ -64,6 +64,7 @@ class SimGuest final : public Guest, public DeterministicGuest {
   Status deliver(const GuestInput& input) override;
   Result<std::uint64_t> state_hash() override { return hash(); }
   void set_input_sink(InputSink sink) override { input_sink_ = std::move(sink); }
+  void set_input_at(InputAt) override {}
   Status mark(WithHash hash, const std::function<void(const Mark&)>& there) override;
   void set_pace(unsigned) override {}
   void send_again(const GuestOutput& output) override;

@@ -67,6 +67,10 @@ const Key kKeys[] = {
      60000},
     {"rebase-interval", &S::rebase_interval,
      "hybrid: milliseconds between the checkpoints that bound the log", 10, 60000},
+    {"input-epoch", &S::input_epoch,
+     "Machine guests: what comes in takes effect at the end of an epoch of at most so many "
+     "milliseconds; 0: at once",
+     0, 10},
     {"inflight", &S::inflight, "Epochs that may be sent and not yet acknowledged", 1, 16},
     {"heartbeat-interval", &S::heartbeat_interval, "Milliseconds between heartbeats", 5, 10000},
     {"heartbeat-missed", &S::heartbeat_missed, "So many missed heartbeats raise suspicion", 1, 100},

@@ -48,6 +48,7 @@ struct Settings {
   bool verbose = false;
   int interval = 25;
   int rebase_interval = 1000;
+  int input_epoch = 0;
   int floor = 4;
   int idle = 1000;
   int inflight = 2;

@@ -304,6 +304,7 @@ SessionOptions session_options(const Settings& settings) {
   SessionOptions options;
   options.strategy = chosen_strategy(settings).value_or(Strategy::checkpoint);
   options.rebase_interval = Millis{settings.rebase_interval};
+  options.input_epoch = Millis{settings.input_epoch};
   options.follow_delay = std::chrono::seconds(settings.delay);
   options.delay_bytes_max = static_cast<std::size_t>(settings.delay_mib) << 20;
   options.adaptive = !settings.fixed;

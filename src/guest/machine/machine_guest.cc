@@ -145,7 +145,7 @@ void MachineGuest::live_a_moment(std::unique_lock<std::mutex>& lock) {
     changed_.wait_for(lock, kSocketRetry, [this] { return wanted_ > 0; });
     return;
   }
-  take_frames(kFramesAtOnce);
+  if (input_at_ == InputAt::any_position) take_frames(kFramesAtOnce);
   if (entropy_wanted_ > 0) {
     const std::uint32_t count = std::exchange(entropy_wanted_, 0);
     take({GuestInput::Kind::entropy, random_bytes(count)});
@@ -179,7 +179,8 @@ void MachineGuest::sleep_a_while(std::unique_lock<std::mutex>& lock) {
     patience = std::min(patience, time_of(options_.machine, steps));
   }
   if (patience > Nanos{0}) {
-    const int fd = options_.nic.valid() ? options_.nic.get() : wake_.fd();
+    const bool hears = options_.nic.valid() && input_at_ == InputAt::any_position;
+    const int fd = hears ? options_.nic.get() : wake_.fd();
     lock.unlock();
     [[maybe_unused]] const auto woke = os::wait_ready(fd, POLLIN, wake_.fd(), patience);
     lock.lock();
@@ -459,6 +460,7 @@ Status MachineGuest::mark(WithHash hash, const std::function<void(const Mark&)>&
     machine_->begin_anew();
   }
   there(mark);
+  if (input_at_ == InputAt::marks && runs()) take_frames(VirtioNet::kBacklogMax);
   return {};
 }
 
@@ -477,6 +479,11 @@ void MachineGuest::send_again(const GuestOutput& output) {
 void MachineGuest::set_input_sink(InputSink sink) {
   Entry entry(*this);
   input_sink_ = std::move(sink);
+}
+
+void MachineGuest::set_input_at(InputAt where) {
+  Entry entry(*this);
+  input_at_ = where;
 }
 
 void MachineGuest::set_output_sink(OutputSink sink) {

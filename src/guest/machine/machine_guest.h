@@ -59,6 +59,7 @@ class MachineGuest final : public Guest, public DeterministicGuest {
   Status deliver(const GuestInput& input) override;
   Result<std::uint64_t> state_hash() override;
   void set_input_sink(InputSink sink) override;
+  void set_input_at(InputAt where) override;
   Status mark(WithHash hash, const std::function<void(const Mark&)>& there) override;
   void set_pace(unsigned percent) override;
   void send_again(const GuestOutput& output) override;
@@ -110,6 +111,7 @@ class MachineGuest final : public Guest, public DeterministicGuest {
   HostClock::time_point paused_at_;
   std::atomic<Nanos> lag_{
       Nanos{0}};  // Read without the lock, which the guest may hold for a slice.
+  InputAt input_at_ = InputAt::any_position;
   std::uint32_t entropy_wanted_ = 0;
   unsigned pace_ = 100;     // Percent.
   std::uint64_t said_ = 0;  // Digest of the frames since the last mark.

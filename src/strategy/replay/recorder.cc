@@ -7,11 +7,15 @@
 
 namespace libft::replay {
 
-Recorder::Recorder(DeterministicGuest& guest) : guest_(guest) {
+Recorder::Recorder(DeterministicGuest& guest, InputAt input_at)
+    : guest_(guest), input_at_(input_at) {
   guest_.set_input_sink([this](Position at, const GuestInput& input) { record(at, input); });
 }
 
-Recorder::~Recorder() { guest_.set_input_sink({}); }
+Recorder::~Recorder() {
+  guest_.set_input_at(InputAt::any_position);
+  guest_.set_input_sink({});
+}
 
 void Recorder::record(Position at, const GuestInput& input) {
   const std::lock_guard lock(mutex_);
@@ -21,6 +25,7 @@ void Recorder::record(Position at, const GuestInput& input) {
 }
 
 Status Recorder::begin(EpochId base) {
+  guest_.set_input_at(input_at_);
   return guest_.mark(WithHash::no, [&](const Mark& here) {
     const std::lock_guard lock(mutex_);
     coded_.clear();

@@ -27,8 +27,8 @@ struct CutOrder {
 
 class Recorder {
  public:
-  // Listens to the guest from now on, until it goes.
-  explicit Recorder(DeterministicGuest& guest);
+  // Listens to the guest from now on, until it goes. Where the log takes what comes in, once begun.
+  explicit Recorder(DeterministicGuest& guest, InputAt input_at = InputAt::any_position);
   ~Recorder();
   Recorder(const Recorder&) = delete;
   Recorder& operator=(const Recorder&) = delete;
@@ -54,6 +54,7 @@ class Recorder {
   void record(Position at, const GuestInput& input);
 
   DeterministicGuest& guest_;
+  const InputAt input_at_;
   mutable std::mutex mutex_;  // What the guest's thread writes:
   std::vector<std::byte> coded_;
   std::uint64_t inputs_ = 0;

@@ -53,6 +53,29 @@ TEST_CASE("a guest whose epochs are logs survives either host") {
   }
 }
 
+TEST_CASE("by epochs, too, a guest answers, stays equal, and survives its host") {
+  for (const Strategy strategy : {Strategy::replay, Strategy::lockstep, Strategy::hybrid}) {
+    CAPTURE(to_string(strategy));
+    const auto folder = temporary_folder();
+    MachineHost a("a", folder, strategy), b("b", folder, Strategy::checkpoint);
+    a.options.input_epoch = b.options.input_epoch = Millis{1};
+    a.protect();
+    set_all(a, 0, 10);
+    b.stand_by(a.address);
+    REQUIRE(a.reaches("protecting"));
+    REQUIRE(b.reaches("in_sync"));
+    set_all(a, 10, 40);
+    const auto same = a.session->verify(std::chrono::seconds(20));
+    CHECK_MESSAGE(same, (same ? "" : same.error().to_string()));
+    a.die();
+    REQUIRE(b.eventually([](const SessionStatus& s) { return s.role == Role::primary; }));
+    CHECK(b.ask("G key39") == "v39");
+    set_all(b, 40, 50);  // Alone, at once.
+    CHECK(b.ask("G key9") == "v49");
+    std::filesystem::remove_all(folder);
+  }
+}
+
 TEST_CASE("logs that were lost with a connection come again, and the pair stays equal") {
   for (const Strategy strategy : {Strategy::replay, Strategy::lockstep, Strategy::hybrid}) {
     const auto folder = temporary_folder();

@@ -39,6 +39,7 @@ class ExactGuest final : public DeterministicGuest {
   }
   Result<std::uint64_t> state_hash() override { return state_; }
   void set_input_sink(InputSink sink) override { input_sink_ = std::move(sink); }
+  void set_input_at(InputAt) override {}
   Status mark(WithHash hash, const std::function<void(const Mark&)>& there) override {
     there({at_, hash == WithHash::yes ? std::optional(state_) : std::nullopt,
            std::exchange(said_digest_, 0), at_ == end_});
