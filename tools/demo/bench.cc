@@ -223,7 +223,7 @@ Status bench_strategy(const RunParts& parts, const Plan& plan, double seconds,
   DemoOptions options = parts.options;
   options.strategy = plan.strategy;
   if (!options.seconds) options.seconds = seconds;
-  const std::string folder = fmt::format("{}/{}", parts.folder, plan.strategy);
+  const std::string folder = fmt::format("{}/{}{}", parts.folder, plan.strategy, rows.size());
   std::filesystem::create_directories(folder);
   const RunParts other{options, parts.interrupt, parts.guest, folder, parts.say};
   auto measured = bench_stage(other, plan);

@@ -223,11 +223,11 @@ Result<std::vector<BenchRow>> strategy_rows(const DemoOptions& options, const st
   return rows;
 }
 
-Status write_document(const std::string& path, const std::string& table) {
+Result<std::string> document_with(const std::string& path, const std::string& table) {
   FT_ASSIGN(const std::string before, os::read_file(path, 16u << 20));
   auto after = put_between_marks(before, "strategies", table);
-  if (!after) return after.error().within(path);
-  return os::write_file_atomically(path, *after).within("write " + path);
+  if (!after) return failure(after.error().within(path));
+  return after;
 }
 
 Status tell_strategies(const DemoOptions& options, const std::vector<BenchRow>& rows) {
@@ -236,13 +236,19 @@ Status tell_strategies(const DemoOptions& options, const std::vector<BenchRow>& 
                   fmt::gmtime(std::time(nullptr)), std::thread::hardware_concurrency(),
                   rows.front().seconds, strategy_table(rows));
   print(table);
-  return options.document.empty() ? Status() : write_document(options.document, table);
+  if (options.document.empty()) return {};
+  FT_ASSIGN(const std::string document, document_with(options.document, table));
+  return os::write_file_atomically(options.document, document).within("write " + options.document);
 }
 
 Result<int> bench(const DemoOptions& options, const std::string& folder, Interrupt& interrupt) {
   const auto say = [&](const std::string& text) {
     if (options.verbose) print("  " + text + "\n");
   };
+  // What is wrong with it is said before seven minutes have passed.
+  if (!options.document.empty())
+    if (const auto possible = document_with(options.document, ""); !possible)
+      return failure(possible.error());
   Result<std::vector<BenchRow>> rows = failure(Code::internal, "nothing was measured");
   if (options.strategies) {
     rows = strategy_rows(options, folder, interrupt, say);
