@@ -89,7 +89,11 @@ void Rewriter::to_guest(unsigned nic, std::span<std::byte> frame) {
   Connection* connection = find(at.flow);
   if (connection == nullptr) return;
   if (connection->opening && !learn(*connection, segment)) return;
-  if (connection->sequence == 0) return erase(at.flow);  // The world talks to this guest itself.
+  if (connection->sequence == 0) {
+    // The world talks to this guest itself. A repeated SYN that leaves late must find it known.
+    connection->timestamp = 0;
+    return make_spare(at.flow, *connection);
+  }
   connection->far_end |= segment.fin || segment.rst;
   connection->near_end |= segment.rst;
   if (segment.acknowledged) {
