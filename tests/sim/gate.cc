@@ -3,10 +3,10 @@
 
 namespace libft::sim {
 
-void SimGate::packet(const Packet& packet) {
-  if (!holding_) return left_(packet, std::nullopt);
+void SimGate::send(Output output) {
+  if (!holding_) return left_(output, std::nullopt);
   const bool first = current_.empty();
-  current_.push_back(packet);
+  current_.push_back(std::move(output));
   if (first && waiting_) waiting_();
 }
 
@@ -34,7 +34,7 @@ Status SimGate::release(EpochId id) {
   while (!sealed_.empty() && sealed_.front().id <= id) {
     const Sealed sealed = std::move(sealed_.front());
     sealed_.pop_front();
-    for (const Packet& packet : sealed.packets) left_(packet, sealed.id);
+    for (const Output& output : sealed.outputs) left_(output, sealed.id);
   }
   return {};
 }
@@ -49,8 +49,8 @@ void SimGate::discard() {
 Status SimGate::open() {
   holding_ = false;
   for (const Sealed& sealed : sealed_)
-    for (const Packet& packet : sealed.packets) left_(packet, std::nullopt);
-  for (const Packet& packet : current_) left_(packet, std::nullopt);
+    for (const Output& output : sealed.outputs) left_(output, std::nullopt);
+  for (const Output& output : current_) left_(output, std::nullopt);
   sealed_.clear();
   current_.clear();
   return {};

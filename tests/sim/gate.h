@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The SimGate holds a SimGuest's packets. What leaves is told to a listener, with the epoch under
-// which it was held: the oracle judges each packet.
+// The SimGate holds a SimGuest's output. What leaves is told to a listener, with the epoch under
+// which it was held: the oracle judges each.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +14,19 @@
 
 namespace libft::sim {
 
+// What a guest sends: a packet of its own, or a frame for a client.
+struct Output {
+  Packet packet;
+  std::optional<Said> said;  // Then that, and no packet.
+};
+
 class SimGate final : public OutputGate {
  public:
-  using Left = std::function<void(const Packet&, std::optional<EpochId>)>;
+  using Left = std::function<void(const Output&, std::optional<EpochId>)>;
   SimGate(std::uint32_t epochs_held_max, Left left)
       : epochs_held_max_(epochs_held_max), left_(std::move(left)) {}
 
-  void packet(const Packet& packet);  // From the guest.
+  void send(Output output);  // From the guest.
   std::size_t epochs_held() const { return sealed_.size(); }
   bool holding() const { return holding_; }
   bool never_hold = false;  // For one mutant.
@@ -40,14 +46,14 @@ class SimGate final : public OutputGate {
  private:
   struct Sealed {
     EpochId id;
-    std::vector<Packet> packets;
+    std::vector<Output> outputs;
   };
 
   std::uint32_t epochs_held_max_;
   Left left_;
   std::function<void()> waiting_;
   bool holding_ = true;
-  std::vector<Packet> current_;
+  std::vector<Output> current_;
   std::deque<Sealed> sealed_;
   std::optional<EpochId> late_;
   GateStatistics statistics_;

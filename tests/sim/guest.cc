@@ -17,6 +17,36 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
 }
 }  // namespace
 
+// --- what it says to clients
+// ---------------------------------------------------------------------
+
+std::uint64_t Talks::keep(const ModelGuest& talk) {
+  kept_.emplace(++newest_, Kept{talk, clock_.now()});
+  if (kept_.size() > kKeptMax) kept_.erase(kept_.begin());
+  return newest_;
+}
+
+ModelGuest Talks::at(std::uint64_t name) const {
+  const Kept& kept = kept_.at(name);
+  ModelGuest talk = kept.talk;
+  talk.stood(static_cast<std::uint32_t>((clock_.now() - kept.since) / Millis{1}));
+  return talk;
+}
+
+void SimGuest::make_talkative(Talks& talks, unsigned own_permille,
+                              std::function<void(const Said&)> say) {
+  talks_ = &talks;
+  talk_.emplace(0, own_permille);
+  say_ = std::move(say);
+}
+
+void SimGuest::hear(const TcpFields& segment) {
+  if (runs() && talk_) talk_->on(segment, entropy_);
+}
+
+// --- itself
+// --------------------------------------------------------------------------------------
+
 SimGuest::SimGuest(std::uint32_t pages, Random entropy, std::function<void(const Packet&)> send)
     : entropy_(entropy),
       send_(std::move(send)),
@@ -67,6 +97,11 @@ bool SimGuest::step(unsigned send_permille) {
   for (std::uint64_t n = entropy_.below(4); n > 0; --n)
     write(static_cast<std::uint32_t>(entropy_.below(written_.size())), entropy_);
   if (entropy_.chance(send_permille)) send(entropy_);
+  if (talk_) {
+    std::vector<Said> said;
+    talk_->run(talks_->clock().now(), entropy_, said);
+    for (const Said& one : said) say_(one);
+  }
   return true;
 }
 
@@ -230,6 +265,7 @@ Status SimGuest::take_written(PageSet& written) {
 }
 
 Status SimGuest::save_state() {
+  if (talk_) registers_.talk = talks_->keep(*talk_);
   const auto bytes = std::as_bytes(std::span(&registers_, 1));
   saved_.assign(bytes.begin(), bytes.end());
   return {};
@@ -252,6 +288,7 @@ Status SimGuest::load_state(std::span<const std::byte> state) {
   FT_TRY(probe_state(state));
   std::memcpy(&registers_, state.data(), sizeof registers_);
   lost_bit_ = false;
+  if (talk_) talk_ = talks_->at(registers_.talk);
   return {};
 }
 

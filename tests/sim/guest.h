@@ -9,10 +9,14 @@
 
 #include <cstddef>
 #include <functional>
+#include <map>
+#include <optional>
 #include <vector>
 
+#include "libft/clock.h"
 #include "libft/deterministic_guest.h"
 #include "libft/guest.h"
+#include "sim/compare/model_guest.h"
 #include "sim/random.h"
 
 namespace libft::sim {
@@ -24,16 +28,40 @@ struct Packet {
   std::uint64_t before = 0;   // The chain before this one.
 };
 
+// What model guests are in device states, which name them: a world has one.
+class Talks {
+ public:
+  explicit Talks(const Clock& clock) : clock_(clock) {}
+  std::uint64_t keep(const ModelGuest& talk);
+  ModelGuest at(std::uint64_t name) const;  // Its clock stood still since.
+  const Clock& clock() const { return clock_; }
+
+ private:
+  struct Kept {
+    ModelGuest talk;
+    Time since;
+  };
+  static constexpr std::size_t kKeptMax = 256;
+
+  const Clock& clock_;
+  std::map<std::uint64_t, Kept> kept_;
+  std::uint64_t newest_ = 0;
+};
+
 class SimGuest final : public Guest, public DeterministicGuest {
  public:
   SimGuest(std::uint32_t pages, Random entropy, std::function<void(const Packet&)> send);
 
   // --- the world's side ---------------------------------------------------------------------
   void make_exact(unsigned send_permille);
-  void boot();                        // The very first start of the guest.
-  bool step(unsigned send_permille);  // A while of execution, if it runs. True: it did.
-  void receive(std::uint64_t input);  // A packet for the guest, if it runs.
-  void end();                         // It shuts itself down.
+  // It answers its clients, too; sometimes by chances of its host.
+  void make_talkative(Talks& talks, unsigned own_permille, std::function<void(const Said&)> say);
+  void boot();                          // The very first start of the guest.
+  bool step(unsigned send_permille);    // A while of execution, if it runs. True: it did.
+  void receive(std::uint64_t input);    // A packet for the guest, if it runs.
+  void hear(const TcpFields& segment);  // Likewise, of a client.
+  const ModelGuest* talk() const { return talk_ ? &*talk_ : nullptr; }
+  void end();  // It shuts itself down.
   void owner_pauses() { owner_paused_ = true; }
   void owner_resumes() { owner_paused_ = false; }
   bool runs() const { return alive_ && running_ && !owner_paused_ && !ended(); }
@@ -99,7 +127,7 @@ class SimGuest final : public Guest, public DeterministicGuest {
  private:
   struct Registers {
     std::uint64_t magic = kMagic;
-    std::uint64_t counter = 0, chain = 0, inputs = 0, steps = 0, ended = 0;
+    std::uint64_t counter = 0, chain = 0, inputs = 0, steps = 0, ended = 0, talk = 0;
     std::uint64_t scratch[10] = {};
   };
   static constexpr std::uint64_t kMagic = 0x746a7567656d6973ull;
@@ -131,6 +159,9 @@ class SimGuest final : public Guest, public DeterministicGuest {
   std::uint64_t said_ = 0;      // Digest of the packets since the last mark.
   InputSink input_sink_;
   OutputSink output_sink_;
+  Talks* talks_ = nullptr;
+  std::optional<ModelGuest> talk_;
+  std::function<void(const Said&)> say_;
 };
 
 }  // namespace libft::sim

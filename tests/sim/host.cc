@@ -197,6 +197,10 @@ void Host::run_guest() {
   if (!frozen() && !busy_ && replica_) replica_->run_guest();
 }
 
+void Host::on_client(const FrameBytes& frame) {
+  if (!frozen() && replica_) replica_->on_client(frame);
+}
+
 // --- the network
 // ----------------------------------------------------------------------------------
 

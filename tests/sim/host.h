@@ -54,6 +54,8 @@ class Host final : public NetworkSink {
   bool interrupted();
   bool held() const { return stall_.has_value() || busy_; }
 
+  void on_client(const FrameBytes& frame);
+
   // The detector: whom to watch and tell.
   void watch(int peer, const Incarnation& who, core::Watched as);
   void unwatch();

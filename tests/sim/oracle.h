@@ -31,6 +31,7 @@ constexpr const char* kReplay = "replay";  // The follower's state is the primar
 constexpr const char* kLockstep = "lockstep";  // Output leaves when both have produced it.
 constexpr const char* kVote = "vote";          // Of three, two that agree go on.
 constexpr const char* kDelay = "delay";        // Nothing is executed before its time.
+constexpr const char* kClient = "client";      // What a client was told is never contradicted.
 constexpr const char* kProgress = "progress";
 }  // namespace rule
 

@@ -44,10 +44,9 @@ void Replica::make_guest() {
   executing_.clear();
   flipped_ = false;
   log_.reset();
-  gate_ = std::make_unique<SimGate>(world_.primary_options.epochs_held_max,
-                                    [this](const Packet& packet, std::optional<EpochId> sealed) {
-                                      world_.oracle.on_packet(self_, packet, sealed);
-                                    });
+  gate_ = std::make_unique<SimGate>(
+      world_.primary_options.epochs_held_max,
+      [this](const Output& output, std::optional<EpochId> sealed) { left(output, sealed); });
   gate_->set_waiting_sink([this] {
     const auto told = [this] {
       if (primary_) add(primary_->on_output_waiting(now()));
@@ -58,9 +57,23 @@ void Replica::make_guest() {
   guest_ = std::make_unique<SimGuest>(world_.guest_pages, Random(world_.random.next(), 7),
                                       [this](const Packet& packet) {
                                         world_.oracle.on_sent(packet);
-                                        gate_->packet(packet);
+                                        gate_->send({packet, std::nullopt});
                                       });
+  if (world_.clients)
+    guest_->make_talkative(world_.talks, world_.own_permille, [this](const Said& said) {
+      gate_->send({{}, said});
+    });
   if (world_.exact) guest_->make_exact(world_.send_permille);
+}
+
+void Replica::left(const Output& output, std::optional<EpochId> sealed) {
+  if (!output.said) return world_.oracle.on_packet(self_, output.packet, sealed);
+  if (!sealed) world_.oracle.on_open(self_);
+  world_.clients->on_frame(host_.index(), output.said->frame);
+}
+
+void Replica::on_client(const FrameBytes& frame) {
+  if (const auto segment = test::tcp_fields(frame)) guest_->hear(*segment);
 }
 
 Time Replica::now() const { return host_.local_now(); }
@@ -68,6 +81,7 @@ Time Replica::now() const { return host_.local_now(); }
 void Replica::begin_as_owner(const OwnershipRecord& record) {
   guest_->boot();
   (void)gate_->open();
+  if (world_.clients) world_.clients->announced(host_.index());
   world_.oracle.on_birth(self_, true);
   become_primary(record, Epoch{1});
   go_on();

@@ -68,6 +68,7 @@ class Replica {
   void owner_pauses_guest(Nanos length);
   void owner_resumes_guest();
   void guest_process_dies();
+  void on_client(const FrameBytes& frame);  // Past the session.
   void owner_switches_over();
   void owner_changes_strategy(Strategy to);
   void owner_unprotects();
@@ -85,6 +86,7 @@ class Replica {
 
   // Both roles.
   void make_guest();
+  void left(const Output& output, std::optional<EpochId> sealed);
   Time now() const;
   void add(core::Actions actions);
   void perform(const core::Action& action, bool begun);

@@ -276,6 +276,7 @@ void Replica::open_gate() {
   world_.trace.add(host_.name(), "opens its gate");
   world_.oracle.on_open(self_);
   (void)gate_->open();
+  if (world_.clients) world_.clients->announced(host_.index());
 }
 
 }  // namespace libft::sim

@@ -38,14 +38,6 @@ Script read_script(const std::string& path) {
 
 int host_named(const std::string& name) { return name.empty() ? 0 : name[0] - 'A'; }
 
-Replica* owner(World& world) {
-  for (auto& host : world.hosts)
-    if (host->replica() && host->replica()->primary() &&
-        host->replica()->self() == world.arbiter.truth().owner)
-      return host->replica();
-  return nullptr;
-}
-
 // Before anything happens. False: it is no such choice.
 bool choose(World& world, const std::string& word) {
   if (word == "lockstep") {
@@ -105,7 +97,7 @@ bool run_command(World& world, std::istringstream& words) {
   } else if (verb == "fail-over") {
     words >> a;
     if (host(a).replica()) host(a).replica()->owner_fails_over();
-  } else if (Replica* const it = owner(world); !it) {
+  } else if (Replica* const it = world.owner(); !it) {
     return verb == "guest-ends" || verb == "switch-over";
   } else if (verb == "switch-over") {
     it->owner_switches_over();

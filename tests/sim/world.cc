@@ -29,6 +29,7 @@ void Counters::add(const Counters& other) {
   delayed += other.delayed;
   shortened += other.shortened;
   rests += other.rests;
+  answered += other.answered;
   ended += other.ended;
   lost += other.lost;
   violations += other.violations;
@@ -46,7 +47,8 @@ World::World(WorldOptions chosen)
       flips(stream(9)),
       rebases(stream(10)),
       delays(stream(12)),
-      votes(stream(13)) {
+      votes(stream(13)),
+      talks(queue) {
   arbiter.set_listener([this](const OwnershipRecord& record) {
     trace.add_text("arb", "record", record.generation.value, record.in_sync.size(), [&] {
       std::string listing;
@@ -83,6 +85,14 @@ void World::begin() {
   arbiter.create(record);
   host(0).start_as_owner(record, owner);
   host(1).start();
+  if (clients) clients->begin();
+}
+
+Replica* World::owner() {
+  for (auto& it : hosts)
+    if (it->replica() && it->replica()->primary() && it->replica()->self() == arbiter.truth().owner)
+      return it->replica();
+  return nullptr;
 }
 
 void World::run_until(Time end) {
@@ -105,6 +115,7 @@ void World::stop_faults() {
     if (!it->alive()) it->start();
   }
   packets_at_heal_ = oracle.packets_seen();
+  if (clients) clients->all_heals();
 }
 
 bool World::is_settled() const {
@@ -113,7 +124,7 @@ bool World::is_settled() const {
     Replica* const replica = it->replica();
     if (!replica || !replica->primary() || arbiter.truth().owner != replica->self()) continue;
     return replica->primary()->is_protected() && replica->runs_guest() &&
-           oracle.packets_seen() > packets_at_heal_ + 3;
+           oracle.packets_seen() > packets_at_heal_ + 3 && (!clients || clients->are_served());
   }
   return false;
 }
@@ -155,6 +166,9 @@ Outcome run_seed(const WorldOptions& options) {
   if (world.exact) world.cooperative = false;
   world.witnessed = world.exact && world.votes.chance(700);
   world.late = world.exact && world.delays.chance(400);
+
+  Random talk = world.stream(14);
+  if (!world.exact && talk.chance(500)) world.clients.emplace(world, talk);
 
   Faults faults(world);
   world.begin();

@@ -14,6 +14,7 @@
 #include "core/primary.h"
 #include "libft/session.h"
 #include "sim/arbiter.h"
+#include "sim/clients.h"
 #include "sim/event_queue.h"
 #include "sim/memory.h"
 #include "sim/mutants.h"
@@ -25,12 +26,13 @@
 namespace libft::sim {
 
 class Host;
+class Replica;
 
 struct Counters {
   std::uint64_t seeds = 0, faults = 0, failovers = 0, switchovers = 0, solo_swaps = 0, unknowns = 0,
                 reprotects = 0, resumes = 0, partial_epochs = 0, epochs = 0, logs = 0, rebases = 0,
                 changes = 0, flips = 0, outvoted = 0, replaced = 0, majority_erred = 0, delayed = 0,
-                shortened = 0, rests = 0, ended = 0, lost = 0, violations = 0;
+                shortened = 0, rests = 0, answered = 0, ended = 0, lost = 0, violations = 0;
   void add(const Counters& other);
 };
 
@@ -64,6 +66,7 @@ class World {
   void report(const char* rule, const std::string& text);
   Random stream(std::uint64_t number) const { return Random(options.seed, number); }
   Incarnation new_incarnation(int host);
+  Replica* owner();  // As the record has it, if it lives.
   Host& host(int index) { return *hosts[static_cast<std::size_t>(index)]; }
 
   WorldOptions options;
@@ -81,7 +84,10 @@ class World {
   Random rebases;
   Random delays;
   Random votes;
-  bool exact = false;  // The guest can be executed again: every strategy is possible.
+  Talks talks;
+  std::optional<Clients> clients;  // The guest has some.
+  unsigned own_permille = 0;       // So often a host's chances get into what it says to them.
+  bool exact = false;              // The guest can be executed again: every strategy is possible.
   Strategy strategy = Strategy::checkpoint;  // Of the first pair. (lockstep: a bit may be lost.)
   bool witnessed = false;                    // Under lockstep, a witness may vote.
   bool late = false;                         // Backups may execute late on purpose.
