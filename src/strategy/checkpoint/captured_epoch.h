@@ -26,6 +26,7 @@ struct CapturedEpoch {
   bool guest_ended = false;   // The guest ended on purpose in this epoch: record it, do not run it.
   bool guest_paused = false;  // Its owner had paused it: it stays paused after a promotion.
   bool rebase = false;        // For the image alone: the epoch travels as a log.
+  bool run = false;           // The backup runs the guest from it.
   PageSet pages;              // In the order of the copies in `staging`.
   std::span<std::byte> staging;  // pages.pages() pages, back to back.
   std::vector<std::byte> state;  // Fetched after resume.

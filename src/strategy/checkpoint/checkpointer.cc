@@ -23,7 +23,7 @@ struct Slot {
   bool taken = false;
 
   void empty() {  // Keeps the memory: the next pause is not to wait for any.
-    epoch.first = epoch.guest_ended = epoch.guest_paused = epoch.rebase = false;
+    epoch.first = epoch.guest_ended = epoch.guest_paused = epoch.rebase = epoch.run = false;
     epoch.pages.clear();
     epoch.raw.clear();
     epoch.state.clear();
@@ -103,6 +103,7 @@ Status Checkpointer::Impl::run(const CaptureOrder& order, Slot& slot) {
   epoch.guest_ended = order.guest_ended;
   epoch.guest_paused = order.guest_paused;
   epoch.rebase = order.rebase;
+  epoch.run = order.run;
   epoch.paused_at = mark = clock.now();
   FT_TRY(guest.pause().within("pause"));
   epoch.times.pause = lap();
@@ -127,6 +128,7 @@ Status Checkpointer::Impl::stopped(const CaptureOrder& order, Slot& slot, bool& 
   FT_TRY(capture(slot));
   slot.epoch.times.capture = lap();
   FT_TRY(hold_and_seal(order, holds));
+  if (order.sealed) order.sealed();
   slot.epoch.times.seal = lap();
   return {};
 }

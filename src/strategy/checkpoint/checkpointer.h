@@ -3,6 +3,7 @@
 // It knows ports only. Session's thread.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -21,6 +22,9 @@ struct CaptureOrder {
   bool guest_ended = false;
   bool guest_paused = false;  // Its owner paused it: the backup is to know.
   bool rebase = false;        // For the image alone: the epoch travels as a log.
+  bool run = false;           // The backup is to run the guest from it.
+  // Called when everything is sealed, while the guest still stands; what it does is not undone.
+  std::function<void()> sealed{};
 };
 
 class Checkpointer {

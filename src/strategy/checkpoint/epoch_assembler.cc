@@ -77,7 +77,7 @@ struct EpochAssembler::Impl {
   void start_anew();
 
   const std::array<std::uint8_t, 16> guest;
-  const GuestPages pages;
+  GuestPages pages;
   StagingArena& arena;
   std::span<std::byte> staging;
   Status no_staging;
@@ -98,6 +98,7 @@ struct EpochAssembler::Impl {
   wire::EpochBegin plan;
   std::optional<CompleteEpoch> complete;
   std::vector<Staged> staged;
+  PageSet staged_pages;
   std::uint64_t pages_here = 0, uncovered_here = 0, frames_here = 0;
   std::size_t staging_used = 0;
   std::optional<PageNo> last_page;
@@ -261,6 +262,7 @@ Status EpochAssembler::Impl::stage_page(const wire::PageEntry& entry) {
   ++pages_here;
   if (!covered[*index]) ++uncovered_here;
   checksum.page(entry.page, entry.checksum);
+  if (entry.coding != Coding::unchanged) staged_pages.add(entry.page);
   const auto held = pages.from(entry.page).first(pages.page_bytes());
   if (entry.coding == Coding::zero) {
     if (!entry.coded.empty() || entry.checksum != zero_checksum)
@@ -327,7 +329,8 @@ Result<std::optional<CompleteEpoch>> EpochAssembler::Impl::on_end(const wire::Fr
   if (checksum.end(state_next) != end.checksum)
     return failure(corrupt("the checksum of the whole epoch does not match"));
   phase = Phase::idle;
-  complete = CompleteEpoch{id, plan.first, plan.guest_ended, plan.guest_paused, plan.rebase};
+  complete =
+      CompleteEpoch{id, plan.first, plan.guest_ended, plan.guest_paused, plan.rebase, plan.run};
   return complete;
 }
 
@@ -364,6 +367,7 @@ Status EpochAssembler::Impl::check_order(const wire::Frame& frame) const {
 void EpochAssembler::Impl::forget_epoch() {
   complete.reset();
   staged.clear();
+  staged_pages.clear();
   pages_here = uncovered_here = frames_here = 0;
   staging_used = 0;
   last_page.reset();
@@ -404,6 +408,12 @@ void EpochAssembler::reset() {
   impl_->probe_complete.reset();
 }
 
+void EpochAssembler::move_to(const GuestInfo& info) {
+  FT_ASSERT(!impl_->complete);
+  impl_->drop_partial();
+  impl_->pages = GuestPages(info);
+}
+
 void EpochAssembler::drop_partial() { impl_->drop_partial(); }
 
 Result<std::optional<CompleteEpoch>> EpochAssembler::on_frame(const wire::Frame& frame) {
@@ -418,6 +428,11 @@ Result<std::optional<CompleteEpoch>> EpochAssembler::on_frame(const wire::Frame&
 
 void EpochAssembler::each_page(const std::function<void(std::span<const std::byte>)>& visit) const {
   for (const Impl::Staged& page : impl_->staged) visit({page.to, impl_->pages.page_bytes()});
+}
+
+const PageSet& EpochAssembler::pages() const {
+  FT_ASSERT(impl_->complete.has_value());
+  return impl_->staged_pages;
 }
 
 void EpochAssembler::apply() {

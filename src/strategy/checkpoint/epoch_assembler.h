@@ -21,6 +21,7 @@ struct CompleteEpoch {
   EpochId id;
   bool first = false, guest_ended = false, guest_paused = false;
   bool rebase = false;  // For the image alone: the epoch came, or comes, as a log.
+  bool run = false;     // The guest is to run from it here.
 };
 
 class EpochAssembler {
@@ -31,6 +32,8 @@ class EpochAssembler {
 
   // The image starts anew / the image at `base` (complete and applied) is kept and built upon.
   void reset();
+  // The image, as it is, lies in `info.memory` from now on. What is half here is abandoned.
+  void move_to(const GuestInfo& info);
   // Abandons an epoch that is only half here, as after a lost connection. Complete ones stay.
   void drop_partial();
 
@@ -40,6 +43,8 @@ class EpochAssembler {
 
   // Where the complete epoch will be copied to, as it is before. REQUIRES: on_frame named it.
   void each_page(const std::function<void(std::span<const std::byte>)>& visit) const;
+  // The pages that it may change. REQUIRES: on_frame named it.
+  const PageSet& pages() const;
   // Copies the complete epoch into the guest's memory. REQUIRES: on_frame named it.
   void apply();
 

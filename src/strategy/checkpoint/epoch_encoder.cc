@@ -256,6 +256,7 @@ Status EpochEncoder::Impl::encode(const CapturedEpoch& epoch, const FrameSink& s
   begin.guest_ended = epoch.guest_ended;
   begin.guest_paused = epoch.guest_paused;
   begin.rebase = epoch.rebase;
+  begin.run = epoch.run;
   encode_state(epoch.state, begin);
   checksum.begin(epoch.id, begin);
 
