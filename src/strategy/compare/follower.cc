@@ -27,14 +27,17 @@ void Follower::stop() {
   (void)said_->take();
 }
 
-Status Follower::restart(EpochId id, std::span<const std::byte> state) {
+// Of a checkpoint, both have the same connections.
+Status Follower::load(std::span<const std::byte> state) {
   stop();
   FT_TRY(guest_.reload(state));
-  {
-    // Of a checkpoint, both have the same connections.
-    const std::scoped_lock lock(rewriting_->mutex);
-    rewriting_->rewriter.rebase({});
-  }
+  const std::scoped_lock lock(rewriting_->mutex);
+  rewriting_->rewriter.rebase({});
+  return {};
+}
+
+Status Follower::restart(EpochId id, std::span<const std::byte> state) {
+  FT_TRY(load(state));
   gate_.follow([said = said_, id](unsigned nic, std::span<const std::byte> frame) {
     said->add(id, nic, frame);
   });
@@ -63,10 +66,25 @@ void Follower::begin(EpochId id) {
   const std::scoped_lock lock(in_mutex_);
   from_ = id;
   forget_before(id);
-  for (; !kept_.empty() && kept_.front().from == id; kept_.pop_front()) {
-    give(kept_.front().nic, kept_.front().bytes);
-    kept_bytes_ -= kept_.front().bytes.size();
+  while (!kept_.empty() && kept_.front().from == id) give_kept();
+}
+
+void Follower::give_kept() {
+  give(kept_.front().nic, kept_.front().bytes);
+  kept_bytes_ -= kept_.front().bytes.size();
+  kept_.pop_front();
+}
+
+bool Follower::take_over(EpochId id) {
+  begin(id);
+  const std::scoped_lock in_lock(in_mutex_);
+  while (!kept_.empty()) give_kept();
+  {
+    const std::scoped_lock lock(rewriting_->mutex);
+    if (rewriting_->rewriter.connections() > 0) return true;
   }
+  gate_.set_rewrite({});
+  return false;
 }
 
 std::optional<EpochId> Follower::from() const {

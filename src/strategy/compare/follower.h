@@ -3,8 +3,8 @@
 // it what came in for the primary's, and collects what it says, under that checkpoint's name. What
 // the world would not understand of it is rewritten, so that a promoted one goes on with the
 // primary's connections.
-// applied(), restart(), stop() and take_over() on one thread at a time, which may be another one
-// than that of the session; the rest on any thread.
+// applied(), restart(), load(), stop() and take_over() on one thread at a time, which may be
+// another one than that of the session; the rest on any thread.
 #pragma once
 
 #include <deque>
@@ -37,8 +37,14 @@ class Follower {
   // is now. On failure none runs.
   Status restart(EpochId id, std::span<const std::byte> state);
   void stop();  // What it said and nobody took is forgotten.
-  // A guest that had to be loaded from checkpoint `id` now runs: it gets what came in since.
-  void take_over(EpochId id) { begin(id); }
+
+  // Nobody runs from the newest checkpoint, which is to be the guest: `state` is loaded, on the
+  // image as it is now, ready to be activated.
+  Status load(std::span<const std::byte> state);
+  // A guest from checkpoint `id` runs for the world: it gets all that came in since. True: the
+  // world knows connections of it by other numbers than it does, and the gate goes on rewriting.
+  bool take_over(EpochId id);
+
   // Where it runs from; none runs: nothing.
   std::optional<EpochId> from() const;
 
@@ -54,6 +60,7 @@ class Follower {
   };
   void give(unsigned nic, std::span<const std::byte> frame);
   void begin(EpochId id);
+  void give_kept();                // REQUIRES: in_mutex_
   void forget_before(EpochId id);  // REQUIRES: in_mutex_
 
   static constexpr std::size_t kKeptBytesMax = 4u << 20;  // Beyond, copies are left out.
