@@ -17,6 +17,7 @@
 
 #include "libft/arbiter.h"
 #include "libft/clock.h"
+#include "libft/compared_gate.h"
 #include "libft/detector.h"
 #include "libft/deterministic_guest.h"
 #include "libft/executor.h"
@@ -26,6 +27,7 @@
 #include "libft/log.h"
 #include "libft/output_gate.h"
 #include "libft/release_guard.h"
+#include "libft/speculative_guest.h"
 #include "libft/staging_arena.h"
 #include "libft/transport.h"
 
@@ -39,6 +41,9 @@ enum class Strategy {
   // A DeterministicGuest: its inputs are logged, and now and then a checkpoint makes the older log
   // needless. The backup executes what is left when it takes over, and nothing before.
   hybrid,
+  // A guest whose standby is a SpeculativeGuest: both hosts run it from the same checkpoint, and
+  // what both say leaves at once. Where they differ, a checkpoint makes them one again.
+  compare,
 };
 std::string_view to_string(Strategy strategy);
 Result<Strategy> strategy_from(std::string_view name);
@@ -87,6 +92,18 @@ struct SessionOptions {
   // Of logs that wait for that; beyond, the oldest are executed before their time.
   std::size_t delay_bytes_max = 256u << 20;
 
+  // --- compare ---
+  // How long the backup's guest may take to say the same; then a checkpoint. Longer: latency where
+  // hosts differ in speed, or are busy; shorter: more checkpoints. The second one: of frames that
+  // only acknowledge, which guests delay and merge.
+  Millis answer_max{20}, acknowledgement_max{200};
+  // How long it may take until it runs from a checkpoint, while output waits; then there are plain
+  // checkpoints for a while.
+  Nanos reload_max = Millis{1000};
+  // Between two checkpoints while both say the same. Longer: what changed meanwhile takes longer to
+  // copy in the next one, and the guest stands still for it.
+  Nanos compare_interval = std::chrono::seconds{10};
+
   bool redeliver_input = true;  // After a failover: what came in since the restored epoch.
   DetectorOptions detector;
   bool take_over_record = false;  // protect: the record names an earlier session of this host whose
@@ -100,6 +117,8 @@ struct Replica {
   std::unique_ptr<Guest> guest;
   InputTap* input = nullptr;            // The gate once more, when it has that facet.
   DeterministicGuest* exact = nullptr;  // The guest once more, when it has that facet.
+  SpeculativeGuest* ahead = nullptr;    // The same, of a standby.
+  ComparedGate* compared = nullptr;     // The gate once more, when it has that facet.
 };
 
 struct SessionParts {
@@ -151,6 +170,21 @@ struct Percentiles {
   double p50 = 0, p99 = 0, max = 0;
 };
 
+// Of the strategy compare.
+struct CompareStatus {
+  // Primary: "comparing", "loading" (the backup is about to run the guest), "checkpoints: WHY".
+  // Empty under another strategy.
+  std::string state;
+  std::uint64_t frames_compared = 0;       // Left because both said the same.
+  std::uint64_t frames_by_checkpoint = 0;  // Waited for one.
+  // Why checkpoints were needed: both said different things; the backup's guest did not say the
+  // same in time; a frame cannot be compared; too much waited to be compared.
+  std::uint64_t differences = 0, timeouts = 0, not_understood = 0, limits = 0;
+  std::uint64_t runs = 0, runs_in_vain = 0;  // Of the backup's guest; in vain: shorter than loading.
+  // Primary: from the capture until the backup's guest ran from it. Backup: the loading alone.
+  Percentiles reload_ms;
+};
+
 struct SessionStatus {
   std::string guest, host, peer;  // peer: empty when there is none.
   Role role = Role::backup;
@@ -163,7 +197,7 @@ struct SessionStatus {
   std::uint64_t epochs = 0;      // Checkpoints taken (primary) or applied (backup) here.
   std::uint32_t sync_round = 0;  // First synchronisation.
   std::uint64_t sync_pages_sent = 0, sync_pages_total = 0;
-  std::string strategy;      // "checkpoint", "replay", "lockstep", "hybrid"
+  std::string strategy;      // "checkpoint", "replay", "lockstep", "hybrid", "compare"
   double follow_lag_ms = 0;  // How far the backup's execution, or (hybrid) image, is behind.
   std::uint64_t bytes_sent = 0, bytes_received = 0;
   std::uint64_t pages_sent = 0, pages_zero = 0, pages_delta = 0, pages_raw = 0;
@@ -172,6 +206,7 @@ struct SessionStatus {
   Percentiles stopped_ms;                // pause + capture + seal + resume
   Percentiles output_held_ms;            // From the seal of an epoch to its release.
   Percentiles dirty_pages, interval_ms;  // Pages; and time from one pause to the next.
+  CompareStatus compare;
   double guest_clock_lag_ms = 0;
   std::string guest_description, tracker, accelerator, transport, arbiter;
   GateStatistics gate;

@@ -17,7 +17,7 @@ namespace libft {
 class SpeculativeGuest {
  public:
   // From now on info().memory is an image apart from the memory that executes, which takes as much
-  // again, and is written by its owner alone. It begins empty. Idempotent.
+  // again, and is written by its owner alone. It begins as that memory is. Idempotent.
   virtual Status begin_speculation() = 0;
 
   // These pages of the image were written.

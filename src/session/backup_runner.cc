@@ -101,8 +101,13 @@ void BackupRunner::clear_waiting() {
 
 void BackupRunner::announce() {
   const auto newest = core_.newest();
-  connector_->announce({core_.self(), newest, newest.epoch.value ? core_.primary() : Incarnation{},
-                        replica_.guest ? 0 : os::memory_bytes_free()});
+  connector_->announce({.self = core_.self(),
+                        .newest = newest,
+                        .image_of = newest.epoch.value ? core_.primary() : Incarnation{},
+                        .memory_bytes_free = replica_.guest ? 0 : os::memory_bytes_free(),
+                        .features = can_compare_
+                                        ? Connector::kBackupFeatures
+                                        : Connector::kBackupFeatures & ~wire::feature::compares});
 }
 
 // --- doing what the machine asks ----------------------------------------------------------------
@@ -155,6 +160,7 @@ void BackupRunner::tick() {
   watch_witness();
   execute_due();
   handle_waiting();
+  send_said();
   if (detector_) detector_->progress();
 }
 
@@ -163,7 +169,8 @@ void BackupRunner::tick() {
 // The connector's thread: the session's does not touch the replica before on_welcomed.
 Status BackupRunner::prepare(const wire::Welcome& welcome) {
   const auto info = info_of(welcome.shape);
-  if (!replica_.guest) {
+  const bool fresh = !replica_.guest;
+  if (fresh) {
     FT_ASSIGN(auto made, context_.parts.make_standby(info));
     const std::scoped_lock lock(context_.replica_mutex);
     replica_ = std::move(made);
@@ -171,6 +178,7 @@ Status BackupRunner::prepare(const wire::Welcome& welcome) {
   if ((welcome.features & wire::feature::logs) != 0 && replica_.exact == nullptr)
     return missing_for_replay(replica_.guest->info().driver);
   FT_TRY(can_follow(welcome));
+  if (fresh && strategy_of(welcome.features) == Strategy::compare) FT_TRY(begin_speculation());
   return replica_.guest->accepts(info);
 }
 
@@ -178,6 +186,9 @@ void BackupRunner::on_welcomed(const wire::Welcome& welcome, Generation generati
                                const std::string& description) {
   clear_waiting();
   last_trouble_.clear();
+  if (strategy_of(welcome.features) == Strategy::compare) {
+    if (const Status status = begin_to_shadow(); !status) return start_over(status.to_string());
+  }
   const auto& info = replica_.guest->info();
   if (!assembler_)
     assembler_ = std::make_unique<checkpoint::EpochAssembler>(context_.parts.guest, info,
@@ -231,7 +242,7 @@ void BackupRunner::handle_waiting() {
   if (handling_) return;
   handling_ = true;
   const auto has_room = [this] {
-    return !(trying_ && trying_->holds) && !in_doubt() &&
+    return !(trying_ && trying_->holds) && !in_doubt() && !(shadow_ && shadow_->waits) &&
            !(follow_ && follow_->full() && !(delay_ && delay_->has_room()));
   };
   while (!waiting_.empty() && core_.acknowledges() && has_room()) {
@@ -256,12 +267,14 @@ void BackupRunner::handle(const OwnedFrame& frame) {
 void BackupRunner::on_bulk(const wire::Frame& frame) {
   if (frame.header.type == wire::FrameType::input_copy) return keep_input(frame);
   if (frame.header.type == wire::FrameType::epoch_log) return on_log(frame);
+  if (frame.header.type == wire::FrameType::frames_in) return on_frames_in(frame);
   auto complete = assembler_->on_frame(frame);
   if (!complete) return on_corrupt(complete.error());
   if (const auto state = assembler_->take_probe_state()) answer_probe(*state);
   if (!*complete) return;
   const auto& epoch = **complete;
   if (epoch.rebase) return on_rebase(epoch.id);
+  complete_ = epoch;
   perform(core_.on_epoch_complete(context_.now(), epoch.id, epoch.first, epoch.guest_ended,
                                   epoch.guest_paused));
   inputs_.forget_through(epoch.id.epoch);
@@ -281,6 +294,7 @@ void BackupRunner::apply(EpochId id) {
   if (executed_ == id) return;
   if (log_ && log_->id == id) return keep_log(*std::exchange(log_, std::nullopt));
   stop_following();
+  if (shadow_) return apply_shadowed(complete_);
   apply_image();
   if (is_logged(strategy_)) begin_log(id);
 }
@@ -308,6 +322,7 @@ void BackupRunner::check() {
 }
 
 void BackupRunner::answer_probe(const std::vector<std::byte>& state) {
+  if (shadow_) prepare_image_to_probe();
   const auto status = replica_.guest->probe_state(state);
   context_.tell(status ? LogLevel::info : LogLevel::error, "probe",
                 status ? "the guest's device state loads here" : status.to_string(), {});
@@ -386,6 +401,8 @@ void BackupRunner::on_guest_event(const GuestEvent& event) {
   give_up_trial("the standby's process died");
   trial_.reset();
   stop_following();
+  shadow_.reset();
+  speculates_ = false;
   assembler_.reset();
   {
     const std::scoped_lock lock(context_.replica_mutex);
@@ -406,6 +423,7 @@ void BackupRunner::start_over(const std::string& why) {
   checking_.reset();
   give_up_trial(why);
   stop_following();
+  end_shadowing();
   if (assembler_) assembler_->reset();
   inputs_.clear();
   core_ = core::Backup(std::move(*self), core_options(context_));
@@ -418,6 +436,7 @@ void BackupRunner::stand_down(const std::string& why) {
   give_up_trial(why);
   trial_.reset();
   stop_following();
+  shadow_.reset();
   detector_.reset();
   connector_->hang_up();
   if (replica_.guest) replica_.guest->destroy();
@@ -435,9 +454,7 @@ void BackupRunner::promote(const core::Promote& order) {
     if (auto status = context_.parts.fence->fence(context_.parts.guest, order.loser); !status)
       context_.tell(LogLevel::warning, "fence_failed", status.to_string(), {});
   }
-  auto status = shelf_    ? execute_shelf()
-                : follow_ ? execute_rest()
-                          : replica_.guest->load_state(assembler_->state());
+  auto status = shelf_ ? execute_shelf() : follow_ ? execute_rest() : load_newest();
   const Time loaded = context_.now();
   context_.statistics.update([&](SessionStatus& s) {
     ++s.failovers;
@@ -462,8 +479,11 @@ void BackupRunner::promote(const core::Promote& order) {
   // generation.
   context_.options.strategy = strategy_;  // The pair's, whoever leads it.
   const Epoch newest = executing_.empty() ? core_.newest().epoch : executing_.back().id.epoch;
+  const bool runs = shadow_ && shadow_->follower.from();
+  if (!runs) take_over_shadowed();
   deliver_input();
   promoted_({order.record, core_.self(), newest.next(), order.stay_paused});
+  if (runs) take_over_shadowed();  // What it answers before the gate opens, nobody hears.
   context_.statistics.update(
       [&](SessionStatus& s) { s.takeover_ms = to_ms(context_.now() - granted); });
 }
@@ -494,6 +514,10 @@ Status BackupRunner::fail_over() {
 
 void BackupRunner::test_failover(TrialDone done) {
   if (trial_) return done(failure(Code::refused, "another trial is under way"));
+  if (shadow_)
+    return done(failure(Code::unsupported,
+                        "the backup runs the guest itself, which is the trial: no copy can be "
+                        "tried"));
   if (follow_)
     return done(failure(Code::unsupported,
                         "the backup executes the guest already: `ftctl verify` compares the two"));

@@ -4,6 +4,7 @@
 // where the connector prepares the standby.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -17,6 +18,7 @@
 #include "session/follow_thread.h"
 #include "session/input_copies.h"
 #include "session/memory_hash.h"
+#include "session/reload_thread.h"
 #include "session/trial.h"
 #include "session/witness_link.h"
 #include "strategy/checkpoint/epoch_assembler.h"
@@ -100,6 +102,18 @@ class BackupRunner {
   Status can_follow(const wire::Welcome& welcome) const;
   std::unique_ptr<replay::Landmark> set_landmark();
   void examine(std::unique_ptr<replay::Landmark> landmark);
+  // Of a guest that runs here, too:
+  Status begin_speculation();
+  Status begin_to_shadow();
+  void apply_shadowed(const checkpoint::CompleteEpoch& epoch);
+  void prepare_image_to_probe();
+  void apply_to_image(const checkpoint::CompleteEpoch& epoch);
+  void on_reloaded(const ReloadThread::Order& order, const Status& status, Nanos took);
+  void send_said();
+  void on_frames_in(const wire::Frame& frame);
+  void end_shadowing();
+  Status load_newest();
+  void take_over_shadowed();
   // With a witness:
   Status can_have_witness(const wire::Hello& hello) const;
   void welcome_witness(std::unique_ptr<Transport> connection, std::vector<std::byte> received,
@@ -151,6 +165,22 @@ class BackupRunner {
   std::unique_ptr<Detector> detector_;
   std::deque<OwnedFrame> waiting_;  // Bounded by the connector's credit.
   InputMemory inputs_;
+  checkpoint::CompleteEpoch complete_;  // About to be applied, if it is no log.
+  // Of a guest that runs here, too:
+  struct Shadow {
+    compare::Follower follower;
+    std::optional<checkpoint::CompleteEpoch> waits{};  // Acknowledged, and not applied.
+    ReloadThread reload;                               // Last: its thread uses the follower.
+    Shadow(const Replica& replica, const Context& context, std::function<void()> says,
+           ReloadThread::Done reloaded)
+        : follower(*replica.ahead, *replica.compared, *replica.input, context.parts.guest,
+                   std::move(says)),
+          reload(follower, context.parts.clock, std::move(reloaded)) {}
+  };
+  std::unique_ptr<Shadow> shadow_;
+  bool speculates_ =
+      false;  // The standby can run beside its image; the connector's thread says so.
+  std::atomic<bool> can_compare_{true};
   // Of a guest whose epochs are logs:
   Strategy strategy_ = Strategy::checkpoint;
   replay::LogAssembler logs_;

@@ -93,6 +93,9 @@ void BackupRunner::on_rebase(EpochId id) {
 void BackupRunner::become(Strategy strategy) {
   if (strategy == strategy_) return;
   const bool follows = follow_ && !shelf_;
+  if (strategy == Strategy::compare) {
+    if (const Status status = begin_to_shadow(); !status) return start_over(status.to_string());
+  }
   strategy_ = strategy;
   context_.statistics.update([&](SessionStatus& s) { s.strategy = to_string(strategy); });
   context_.tell(LogLevel::info, "strategy", std::string(to_string(strategy)), {});

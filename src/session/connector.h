@@ -28,7 +28,7 @@ class Connector {
   static constexpr std::uint64_t kBackupFeatures =
       wire::feature::delta_pages | wire::feature::delta_state | wire::feature::logs |
       wire::feature::executed | wire::feature::rebases | wire::feature::changes |
-      wire::feature::delays;
+      wire::feature::delays | wire::feature::compares;
   struct Self {  // What a Hello says of this replica.
     Incarnation self;
     EpochId newest;

@@ -22,6 +22,8 @@ struct Context {
   Statistics& statistics;
   failover::ArbiterThread& arbiter;
   std::mutex& replica_mutex;  // Held while the session's replica is replaced, and by other readers.
+  // A guest that followed here was promoted, and its gate rewrites connections for it.
+  bool rewrites = false;
   // An event for the host and a line for the log.
   std::function<void(LogLevel level, std::string name, std::string text, std::string json)> tell;
 

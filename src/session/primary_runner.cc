@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "os/memory_free.h"
@@ -61,8 +62,8 @@ PrimaryRunner::PrimaryRunner(Context& context, Replica& replica, Incarnation sel
 Status PrimaryRunner::prepare() {
   if (is_logged(context_.options.strategy) && replica_.exact == nullptr)
     return missing_for_replay(replica_.guest->info().driver);
-  replica_.gate->set_waiting_sink(
-      own_posting_.later([this] { perform(core_.on_output_waiting(context_.now())); }));
+  if (context_.options.strategy == Strategy::compare) FT_TRY(can_compare());
+  replica_.gate->set_waiting_sink(own_posting_.later([this] { on_output_waiting(); }));
   replica_.guest->set_event_sink(
       own_posting_.later<GuestEvent>([this](const GuestEvent& event) { on_guest_event(event); }));
   context_.parts.guard->arm(Nanos{0});
@@ -105,6 +106,8 @@ PrimaryRunner::~PrimaryRunner() {
   replica_.gate->set_waiting_sink([] {});
   replica_.guest->set_event_sink([](const GuestEvent&) {});
   connection_.reset();
+  listening_ = nullptr;
+  comparison_.reset();
   end_log();
   if (verification_) verification_->done(failure(Code::cancelled, "the session stopped"));
   if (change_) change_->done(failure(Code::cancelled, "the session stopped"));
@@ -113,7 +116,9 @@ PrimaryRunner::~PrimaryRunner() {
 
 // --- doing what the machine asks ----------------------------------------------------------------
 
+// What is let out by comparison must stop before the first of the actions.
 void PrimaryRunner::perform(core::Actions actions) {
+  if (core_.state() != core::PrimaryState::protecting) rest_comparison();
   const auto one = [this](const core::Action& action) { perform_one(action); };
   if (actions_.run(std::move(actions), one)) publish();
 }
@@ -163,7 +168,13 @@ void PrimaryRunner::perform_one(const core::Action& action) {
       action);
 }
 
+Time PrimaryRunner::wake_at() const {
+  const auto compared = comparison_ ? comparison_->wake_at() : std::nullopt;
+  return std::min(core_.wake_at(), compared.value_or(core_.wake_at()));
+}
+
 void PrimaryRunner::tick() {
+  watch_comparison();
   perform(core_.on_tick(context_.now()));
   if (!core_.must_confirm()) context_.parts.guard->beat();
   if (following_) watch_log();
@@ -180,8 +191,7 @@ void PrimaryRunner::on_message(const wire::Message& message) {
     perform(core_.on_ack(now, ack->id));
     return go_on_with_change();
   }
-  if (const auto* followed = std::get_if<wire::Followed>(&message))
-    return on_followed(*followed);
+  if (const auto* followed = std::get_if<wire::Followed>(&message)) return on_followed(*followed);
   if (const auto* probe = std::get_if<wire::ProbeAnswer>(&message)) return on_probe_answer(*probe);
   if (const auto* verify = std::get_if<wire::Verify>(&message)) return on_verify(*verify);
   std::string why = "the backup sent a message that only a primary sends";
@@ -239,6 +249,7 @@ void PrimaryRunner::publish() {
     s.epoch_acknowledged = core_.newest_acknowledged().value;
     s.epoch_released = core_.newest_released().epoch.value;
     s.guest_clock_lag_ms = to_ms(guest.clock_lag());
+    if (comparison_) s.compare = comparison_->status();
     if (is_protected && !was_protected_) ++s.reprotects;
   });
   was_protected_ = is_protected;

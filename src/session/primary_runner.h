@@ -11,6 +11,7 @@
 
 #include "core/primary.h"
 #include "session/actions.h"
+#include "session/comparison.h"
 #include "session/connection.h"
 #include "session/context.h"
 #include "session/input_copies.h"
@@ -33,7 +34,7 @@ class PrimaryRunner {
   ~PrimaryRunner();
 
   void offer(std::unique_ptr<Transport> connection, std::vector<std::byte> received);
-  Time wake_at() const { return core_.wake_at(); }
+  Time wake_at() const;
   void tick();
   Status switch_over();
   Status unprotect();
@@ -109,6 +110,19 @@ class PrimaryRunner {
   void keep_pace();
   void watch_log();
   void end_log();
+  // When the backup runs the guest, too:
+  Status can_compare() const;
+  Strategy strategy_with(std::uint64_t peer_features) const;
+  void tell_not_compared();
+  void begin_comparison();
+  bool may_run_from(const core::TakeCheckpoint& order) const;
+  void keep_rhythm();
+  void rest_comparison();
+  void watch_comparison();
+  void send_copies();
+  void on_output_waiting();
+  void on_checkpoint_wanted();
+  void note_reload(const std::optional<Nanos>& took);
   void capture_for_verify(const checkpoint::CapturedEpoch& epoch, bool stay_paused);
   void ask_to_verify();
   void end_verification(Result<std::string> outcome);
@@ -151,6 +165,8 @@ class PrimaryRunner {
   std::unique_ptr<checkpoint::EpochEncoder> encoder_;
   std::unique_ptr<Connection> connection_;  // Uses encoder_: goes first.
   std::unique_ptr<InputForwarder> inputs_;
+  std::unique_ptr<Comparison> comparison_;  // Of the present backup, when it can run the guest.
+  std::atomic<Comparison*> listening_{};    // The same, for the connection, which goes first.
   // Of a guest that is replayed, while it has a backup.
   struct Following {
     replay::Recorder recorder;

@@ -27,7 +27,7 @@ void PrimaryRunner::offer(std::unique_ptr<Transport> connection, std::vector<std
     disconnect();
     perform(core_.on_disconnected(context_.now(), "the backup dialled anew"));
   }
-  if (const auto features = features_of(context_.options.strategy);
+  if (const auto features = features_of(strategy_with(hello.features));
       (hello.features & features) != features)
     return refuse(*connection, Code::unsupported,
                   fmt::format("the backup's libft does not know the strategy {}: install the same "
@@ -71,16 +71,23 @@ void PrimaryRunner::welcome(std::unique_ptr<Transport> transport, std::vector<st
     disconnect();
     perform(core_.on_disconnected(context_.now(), status.to_string()));
   });
+  const auto bulk = [this](const wire::Frame& frame) -> Status {
+    Comparison* const comparison = listening_;
+    if (comparison && frame.header.type == wire::FrameType::frames_out)
+      return comparison->on_frames_out(frame);
+    return Status(Code::corrupt, "the backup sent a frame that only a primary sends");
+  };
   connection_ = std::make_unique<Connection>(
       std::move(transport), context_.parts.guest, std::move(rest),
       Connection::Sinks{.message = posting_.later<wire::Message>(
                             [this](const wire::Message& message) { on_message(message); }),
-                        .broken = lost});
+                        .broken = lost,
+                        .bulk = bulk});
   wire::Welcome answer;
   answer.version = std::min(wire::kVersion, hello.version_max);
   answer.features = hello.features & (wire::feature::delta_pages | wire::feature::delta_state |
                                       wire::feature::delays);
-  answer.features |= features_of(context_.options.strategy);
+  answer.features |= features_of(strategy_with(hello.features));
   answer.primary = core_.self();
   answer.shape = shape_of(replica_.guest->info());
   answer.resume = resume;
@@ -88,6 +95,7 @@ void PrimaryRunner::welcome(std::unique_ptr<Transport> transport, std::vector<st
   answer.heartbeat_port = context_.parts.heartbeat_port;
   answer.heartbeat_interval_ms = static_cast<std::uint32_t>(
       std::chrono::duration_cast<Millis>(context_.options.detector.interval).count());
+  tell_not_compared();
   start_detector(token);
   connection_->send(wire::encode(answer, context_.parts.guest, core_.record().generation));
   context_.statistics.update([&](SessionStatus& s) {
@@ -98,6 +106,8 @@ void PrimaryRunner::welcome(std::unique_ptr<Transport> transport, std::vector<st
   if (resume && logging())
     for (auto& log : following_->recorder.since(hello.newest_complete)) send_log(std::move(log));
   perform(core_.on_backup(context_.now(), hello));
+  // What the guest said since the connection broke, nobody compares any more.
+  if (resume && comparison_) perform(core_.on_output_waiting(context_.now()));
 }
 
 // What the backup lacks goes with the next epoch, raw: the reference image is ahead of it. Logs
@@ -148,6 +158,7 @@ void PrimaryRunner::on_detector(const DetectorEvent& event) {
 void PrimaryRunner::disconnect() {
   connection_.reset();
   posting_.forget();
+  rest_comparison();
   if (checkpointer_) checkpointer_->reclaim();
   if (following_ && following_->rebase) following_->rebase->lost = true;
   if (verification_ && verification_->id != EpochId{})  // Asked, or about to be.
@@ -165,6 +176,8 @@ void PrimaryRunner::drop_peer(const std::string& why) {
   detector_.reset();
   detector_posting_.forget();
   inputs_.reset();
+  listening_ = nullptr;
+  comparison_.reset();
   sync_.reset();
   end_log();
   pending_.clear();
@@ -181,6 +194,7 @@ void PrimaryRunner::forget_peer() {
     s.peer.clear();
     s.transport.clear();
     s.sync_round = 0;
+    s.compare.state.clear();
   });
 }
 

@@ -12,7 +12,8 @@
 namespace libft::session {
 namespace {
 
-// What the memory of a backup that executes came to becomes the backup's image only by way of hybrid.
+// What the memory of a backup that executes came to becomes the backup's image only by way of
+// hybrid.
 Strategy next_towards(Strategy from, Strategy to) {
   return is_followed(from) && to == Strategy::checkpoint ? Strategy::hybrid : to;
 }
@@ -22,6 +23,13 @@ Strategy next_towards(Strategy from, Strategy to) {
 void PrimaryRunner::change_strategy(Strategy to, ChangeDone done) {
   if (is_logged(to) && replica_.exact == nullptr)
     return done(failure(missing_for_replay(replica_.guest->info().driver)));
+  if (to == Strategy::compare) {
+    if (const Status status = can_compare(); !status) return done(failure(status));
+    if (context_.rewrites)
+      return done(failure(Code::refused,
+                          "this guest followed another host before, and its gate rewrites "
+                          "connections that were opened then: it cannot be compared"));
+  }
   if (change_) return done(failure(Code::refused, "another change of strategy is under way"));
   const auto needs = features_of(to) | wire::feature::changes;
   if (core_.peer() && (peer_features_ & needs) != needs)
@@ -68,7 +76,9 @@ void PrimaryRunner::take_step(const core::TakeCheckpoint& order) {
   const Strategy from = context_.options.strategy, to = next_towards(from, change_->to);
   connection_->send(
       wire::encode(wire::Change{features_of(to)}, context_.parts.guest, core_.record().generation));
-  if (!is_logged(to)) {
+  if (!is_logged(to) && !is_logged(from)) {
+    if (to == Strategy::compare) inputs_.reset();
+  } else if (!is_logged(to)) {
     image_before_ = {order.id.epoch, encoder_->base()};
     end_log();
   } else if (!is_logged(from)) {
@@ -82,7 +92,8 @@ void PrimaryRunner::take_step(const core::TakeCheckpoint& order) {
   if (is_followed(from) && verification_ && verification_->id.epoch.value != 0)
     end_verification(failure(Code::cancelled, "the strategy changed meanwhile"));
   adopt_strategy(to);
-  if (!is_logged(to)) forward_input(order.id.epoch.next());
+  if (!comparison_) begin_comparison();
+  if (!is_logged(to) && !comparison_) forward_input(order.id.epoch.next());
   if (to == change_->to) end_change(std::string());
 }
 

@@ -66,19 +66,30 @@ void PrimaryRunner::begin_checkpoint(const core::TakeCheckpoint& order) {
 
 void PrimaryRunner::checkpoint(const core::TakeCheckpoint& order, Nanos handshake) {
   if (order.begin_hold) {
-    if (!following_) forward_input(order.id.epoch.next());
+    begin_comparison();
+    if (!following_ && !comparison_) forward_input(order.id.epoch.next());
     context_.parts.guard->beat();
     context_.parts.guard->arm(context_.options.detector.interval *
                               context_.options.detector.missed_max);
   }
   if (inputs_) inputs_->set_epoch(order.id.epoch.next());
   const bool verify = verification_ && verification_->id.epoch.value == 0 && !following_;
-  const checkpoint::CaptureOrder capture{.id = order.id,
-                                         .begin_hold = order.begin_hold,
-                                         .stay_paused = order.stay_paused || verify || following_,
-                                         .guest_ended = order.guest_ended,
-                                         .guest_paused = owner_paused_};
+  checkpoint::CaptureOrder capture{.id = order.id,
+                                   .begin_hold = order.begin_hold,
+                                   .stay_paused = order.stay_paused || verify || following_,
+                                   .guest_ended = order.guest_ended,
+                                   .guest_paused = owner_paused_,
+                                   .run = may_run_from(order)};
+  if (comparison_) {
+    comparison_->begin_checkpoint(order.id);
+    capture.sealed = [&] {
+      comparison_->captured(order.id, capture.run ? compare::Referee::Then::follower
+                                                  : compare::Referee::Then::nobody);
+    };
+  }
   auto captured = checkpointer_->run(capture);
+  if (!captured) rest_comparison();
+  keep_rhythm();
   if (!captured) {
     perform(core_.on_capture_failed(context_.now(), order.id, captured.error().to_string()));
     return;
@@ -116,7 +127,8 @@ void PrimaryRunner::send_epoch(checkpoint::CapturedEpoch* epoch) {
     checkpointer_->give_back(epoch);
     return;
   }
-  connection_->send([this, epoch,
+  // Copies of what comes in for the guest that runs there need not wait for it.
+  connection_->send([this, epoch, connection = comparison_ ? connection_.get() : nullptr,
                      sent = posting_.later<EpochId, checkpoint::CapturedEpoch*,
                                            Result<checkpoint::EncodeStatistics>, Nanos>(
                          [this](EpochId id, checkpoint::CapturedEpoch* e,
@@ -124,7 +136,10 @@ void PrimaryRunner::send_epoch(checkpoint::CapturedEpoch* epoch) {
                            on_sent(id, e, encoded, took);
                          })](Transport& transport) -> Status {
     const Time begun = context_.now();
-    auto encoded = encoder_->encode(*epoch, [&](auto pieces) { return transport.send(pieces); });
+    auto encoded = encoder_->encode(*epoch, [&](auto pieces) -> Status {
+      if (connection) FT_TRY(connection->give_way());
+      return transport.send(pieces);
+    });
     const Status status = encoded ? Status() : encoded.error();
     sent(epoch->id, epoch, std::move(encoded), context_.now() - begun);
     return status;
@@ -178,6 +193,7 @@ void PrimaryRunner::release(const core::ReleaseOutput& order) {
   const Time begun = context_.now();
   if (auto status = replica_.gate->release(order.through); !status)
     context_.tell(LogLevel::error, "error", status.within("release output").to_string(), {});
+  if (comparison_) note_reload(comparison_->on_released(order.through));
   finish_released(order.through, context_.now() - begun);
 }
 

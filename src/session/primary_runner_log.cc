@@ -119,6 +119,7 @@ void PrimaryRunner::on_log_sent(EpochId id, std::size_t bytes, Nanos took) {
 }
 
 void PrimaryRunner::on_followed(const wire::Followed& followed) {
+  if (comparison_) note_reload(comparison_->on_followed(followed.id));
   if (!following_) return;
   const EpochId id = followed.id;
   const EpochId caught_up = followed.caught_up.value_or(id);

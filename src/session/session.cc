@@ -44,6 +44,7 @@ class SessionImpl final : public Session {
                  statistics_,
                  arbiter_,
                  replica_mutex_,
+                 false,
                  [this](LogLevel level, std::string name, std::string text, std::string json) {
                    tell(level, std::move(name), std::move(text), std::move(json));
                  }} {

@@ -74,6 +74,11 @@ void Statistics::add(const EpochRecord& record) {
   if (record.interval > Nanos{0}) series_.interval.add(to_ms(record.interval));
 }
 
+void Statistics::add_reload(Nanos took) {
+  const std::scoped_lock lock(mutex_);
+  series_.reload.add(to_ms(took));
+}
+
 SessionStatus Statistics::snapshot() const {
   SessionStatus status;
   AllSeries series;
@@ -94,6 +99,7 @@ SessionStatus Statistics::snapshot() const {
   status.output_held_ms = series.held.percentiles();
   status.dirty_pages = series.pages.percentiles();
   status.interval_ms = series.interval.percentiles();
+  status.compare.reload_ms = series.reload.percentiles();
   return status;
 }
 

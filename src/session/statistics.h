@@ -45,6 +45,7 @@ class Statistics {
     change(status_);
   }
   void add(const EpochRecord& record);
+  void add_reload(Nanos took);
   SessionStatus snapshot() const;
 
  private:
@@ -52,7 +53,7 @@ class Statistics {
   SessionStatus status_;
   struct AllSeries {
     Series handshake, pause, capture, seal, resume, replicate, acknowledge, release, stopped, held,
-        pages, interval;
+        pages, interval, reload;
   };
   AllSeries series_;
 };

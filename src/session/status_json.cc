@@ -17,6 +17,19 @@ Json of(const GateStatistics& gate) {
           {"packets_discarded", gate.packets_discarded}, {"packets_in", gate.packets_in}};
 }
 
+Json of(const CompareStatus& c) {
+  return {{"state", c.state},
+          {"frames_compared", c.frames_compared},
+          {"frames_by_checkpoint", c.frames_by_checkpoint},
+          {"differences", c.differences},
+          {"timeouts", c.timeouts},
+          {"not_understood", c.not_understood},
+          {"limits", c.limits},
+          {"runs", c.runs},
+          {"runs_in_vain", c.runs_in_vain},
+          {"reload_ms", of(c.reload_ms)}};
+}
+
 }  // namespace
 
 std::string_view to_string(Role role) {
@@ -50,6 +63,7 @@ std::string to_json(const SessionStatus& s) {
       {"sync_pages_total", s.sync_pages_total},
       {"strategy", s.strategy},
       {"follow_lag_ms", s.follow_lag_ms},
+      {"compare", of(s.compare)},
       {"bytes_sent", s.bytes_sent},
       {"bytes_received", s.bytes_received},
       {"pages_sent", s.pages_sent},

@@ -149,7 +149,7 @@ struct Followed {
   bool operator==(const Followed&) const = default;
 };
 
-// Primary to backup: what follows is of the strategy of these features (logs, executed, rebases).
+// Primary to backup: what follows is of the strategy of these features; no others are among them.
 // Everything before was acknowledged.
 struct Change {
   std::uint64_t features = 0;

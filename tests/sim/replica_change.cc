@@ -21,6 +21,7 @@ std::uint64_t features_of(Strategy strategy) {
     case Strategy::replay: return wire::feature::logs;
     case Strategy::lockstep: return wire::feature::logs | wire::feature::executed;
     case Strategy::hybrid: return wire::feature::logs | wire::feature::rebases;
+    case Strategy::compare: return wire::feature::compares;
   }
   return 0;
 }
