@@ -51,8 +51,8 @@ constexpr OptionRow kRows[] = {
     FT_TEXT(state_dir, "/run/libft", "guests of libft's own: a folder for their sockets and logs"),
     FT_TEXT(
         strategy, "checkpoint",
-        "protect: how the backup is kept equal: checkpoint; of machine: guests, hybrid, replay and "
-        "lockstep too"),
+        "protect: how the backup is kept equal: checkpoint; of qemu: guests, compare too; of "
+        "machine: guests, hybrid, replay and lockstep too"),
     FT_TEXT(
         check, "",
         "backup of machine: guests: a program that looks at the copy before the primary's output "

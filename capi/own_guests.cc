@@ -91,7 +91,10 @@ Result<Replica> OwnGuests::standby(const GuestInfo& primary) {
   if (primary.driver == "memory") return with_gate(guest::make_memory_standby(primary.pages()), 50);
   if (primary.driver == "qemu") {
     FT_ASSIGN(host::QemuOpener opener, qemu());
-    return remember(opener.standby(primary, ++standbys_));
+    return remember(opener.standby(primary, ++standbys_, [this](pid_t pid, const std::string& qmp) {
+      const std::scoped_lock lock(mutex_);
+      place_ = {pid, qmp, {}};
+    }));
   }
   if (primary.driver == "xen") return remember(xen().standby(primary));
   if (primary.driver == "machine") return machine().standby(primary);

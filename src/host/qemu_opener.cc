@@ -8,6 +8,7 @@
 
 #include "guest/qemu/inspect.h"
 #include "guest/qemu/process_memory.h"
+#include "guest/qemu/speculation.h"
 #include "os/file.h"
 
 namespace libft::host {
@@ -114,18 +115,22 @@ Result<OpenedQemu> QemuOpener::attach(const QemuAttachment& to) {
   return opened(std::move(gate), std::move(guest), to.qmp);
 }
 
-Result<OpenedQemu> QemuOpener::standby(const GuestInfo& primary, unsigned serial) {
+Result<OpenedQemu> QemuOpener::standby(const GuestInfo& primary, unsigned serial, Moved moved) {
   FT_ASSIGN(const qemu::Shape shape, qemu::shape_from_json(primary.compatibility));
   qemu::QemuStandbyOptions options;
   options.arguments.paths =
       paths_for(fmt::format("{}-{}", ::getpid(), serial), qemu::netdevs_of(shape.arguments).size());
   options.launch = launch_for(options.arguments.paths);
   options.say = say();
+  options.moved = std::move(moved);
   remove_leftovers(options.arguments.paths);
   FT_ASSIGN(auto gate, open_gate(options.arguments.paths.nics, output::GateStart::standby,
                                  qemu::addresses_of(shape.devices)));
-  return opened(std::move(gate), qemu::QemuGuest::start_standby(primary, options),
-                options.arguments.paths.qmp);
+  FT_ASSIGN(auto guest, qemu::SpeculativeStandby::start(primary, options));
+  SpeculativeGuest* const ahead = guest.get();
+  FT_ASSIGN(auto standby, opened(std::move(gate), std::move(guest), options.arguments.paths.qmp));
+  standby.replica.ahead = ahead;
+  return standby;
 }
 
 Result<std::unique_ptr<output::FramesGate>> QemuOpener::open_gate(
@@ -165,8 +170,9 @@ Result<OpenedQemu> QemuOpener::opened(std::unique_ptr<output::FramesGate> gate,
       fmt::format("process {}: {}; written pages by {}", pid, info.description, info.tracker));
   auto arguments = qemu::command_line_of(pid);
   InputTap* const input = site_.redeliver_input ? gate.get() : nullptr;
-  return OpenedQemu{Replica{std::move(gate), std::move(*guest), input}, pid, qmp,
-                    arguments ? *arguments : Arguments{}};
+  ComparedGate* const compared = gate.get();
+  return OpenedQemu{Replica{std::move(gate), std::move(*guest), input, nullptr, nullptr, compared},
+                    pid, qmp, arguments ? *arguments : Arguments{}};
 }
 
 // Whose stop it was nobody can tell any more, and what its owner stopped stays stopped.

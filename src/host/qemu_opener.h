@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -63,7 +64,10 @@ class QemuOpener {
   Result<OpenedQemu> wrap(const qemu::Arguments& command);
   Result<OpenedQemu> attach(const QemuAttachment& to);
   // The warm, stopped replica; `serial` makes its files' names differ from those of earlier ones.
-  Result<OpenedQemu> standby(const GuestInfo& primary, unsigned serial);
+  // `moved`: the process is another one from now on, as of a guest that runs on both hosts; on any
+  // thread, as long as the replica lives.
+  using Moved = std::function<void(pid_t pid, const std::string& qmp)>;
+  Result<OpenedQemu> standby(const GuestInfo& primary, unsigned serial, Moved moved);
 
  private:
   // On standby for a guest of these addresses.

@@ -216,8 +216,9 @@ int client_command(const Arguments& arguments, const Config& config) {
   std::string strategy;
   if (arguments.command == "strategy") {
     if (guests.empty())
-      return print_error(with_remedy(Code::invalid, "strategy: which one?",
-                                     "ftctl strategy GUEST checkpoint|hybrid|replay|lockstep"));
+      return print_error(
+          with_remedy(Code::invalid, "strategy: which one?",
+                      "ftctl strategy GUEST checkpoint|compare|hybrid|replay|lockstep"));
     strategy = guests.back();
     guests.pop_back();
   }

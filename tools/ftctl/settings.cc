@@ -39,8 +39,8 @@ const Key kKeys[] = {
     {"end-file", &S::end_file, "Write to this file, as JSON, how it ended (for ftd)", 0, 0, true},
     {"manual-failover", &S::manual_failover, "Take over only when somebody says `ftctl failover`"},
     {"strategy", &S::strategy,
-     "How the backup is kept equal: checkpoint; machine: guests also hybrid (their default), "
-     "replay, lockstep"},
+     "How the backup is kept equal: checkpoint; qemu: guests also compare; machine: guests also "
+     "hybrid (their default), replay, lockstep"},
     {"check", &S::check,
      "standby of a guest that is executed here too: a program that looks at the copy; output waits "
      "until it says that all is well, and if it does not the guest ends"},
@@ -71,6 +71,9 @@ const Key kKeys[] = {
      "Machine guests: what comes in takes effect at the end of an epoch of at most so many "
      "milliseconds; 0: at once",
      0, 10},
+    {"answer-max", &S::answer_max,
+     "compare: milliseconds that the backup's guest may take to say the same; then a checkpoint", 1,
+     10000},
     {"inflight", &S::inflight, "Epochs that may be sent and not yet acknowledged", 1, 16},
     {"heartbeat-interval", &S::heartbeat_interval, "Milliseconds between heartbeats", 5, 10000},
     {"heartbeat-missed", &S::heartbeat_missed, "So many missed heartbeats raise suspicion", 1, 100},

@@ -49,6 +49,7 @@ struct Settings {
   int interval = 25;
   int rebase_interval = 1000;
   int input_epoch = 0;
+  int answer_max = 20;
   int floor = 4;
   int idle = 1000;
   int inflight = 2;

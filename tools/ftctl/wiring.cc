@@ -172,8 +172,12 @@ Result<Replica> RealHost::open_standby(const Settings& settings, const GuestId& 
   if (primary.driver == "xen") {
     return remember(guest, open_xen_standby(settings, guest, primary, this->guard(guest), log_));
   }
-  return remember(guest,
-                  open_qemu_standby(settings, guest, primary, ++lives_, this->guard(guest), log_));
+  const auto moved = [this, guest](GuestProcess process) {
+    const std::lock_guard lock(mutex_);
+    processes_[guest] = std::move(process);
+  };
+  return remember(guest, open_qemu_standby(settings, guest, primary, ++lives_, moved,
+                                           this->guard(guest), log_));
 }
 
 std::string RealHost::hand_back(const GuestId& guest) {
@@ -305,6 +309,8 @@ SessionOptions session_options(const Settings& settings) {
   options.strategy = chosen_strategy(settings).value_or(Strategy::checkpoint);
   options.rebase_interval = Millis{settings.rebase_interval};
   options.input_epoch = Millis{settings.input_epoch};
+  options.answer_max = Millis{settings.answer_max};
+  options.acknowledgement_max = std::max(options.acknowledgement_max, 2 * options.answer_max);
   options.follow_delay = std::chrono::seconds(settings.delay);
   options.delay_bytes_max = static_cast<std::size_t>(settings.delay_mib) << 20;
   options.adaptive = !settings.fixed;

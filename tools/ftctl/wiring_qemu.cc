@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "guest/qemu/process_memory.h"
 #include "host/qemu_opener.h"
 #include "report.h"
 
@@ -52,8 +53,14 @@ Result<OpenedQemu> open_qemu(const Settings& settings, const GuestId& guest,
 
 Result<OpenedQemu> open_qemu_standby(const Settings& settings, const GuestId& guest,
                                      const GuestInfo& primary, unsigned serial,
+                                     std::function<void(GuestProcess)> moved,
                                      std::shared_ptr<ReleaseGuard> guard, Log& log) {
-  return remembered(opener(settings, guest, std::move(guard), log).standby(primary, serial));
+  return remembered(
+      opener(settings, guest, std::move(guard), log)
+          .standby(primary, serial, [moved = std::move(moved)](pid_t pid, const std::string& qmp) {
+            auto arguments = qemu::command_line_of(pid);
+            moved({process_of(pid), qmp, arguments ? *arguments : qemu::Arguments{}});
+          }));
 }
 
 }  // namespace libft::ftctl

@@ -2,6 +2,7 @@
 // Part of the wiring: QEMU guests and the gate for their frames.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -16,12 +17,14 @@ struct OpenedQemu {
 };
 
 // `guard` goes to the gate. The files of the guest (sockets, log) are named after it, in the state
-// directory; `serial` makes them differ between its lives.
+// directory; `serial` makes them differ between its lives. `moved`, on any thread: a standby is
+// another process from now on.
 Result<OpenedQemu> open_qemu(const Settings& settings, const GuestId& guest,
                              const GuestSource& source, std::shared_ptr<ReleaseGuard> guard,
                              Log& log);
 Result<OpenedQemu> open_qemu_standby(const Settings& settings, const GuestId& guest,
                                      const GuestInfo& primary, unsigned serial,
+                                     std::function<void(GuestProcess)> moved,
                                      std::shared_ptr<ReleaseGuard> guard, Log& log);
 
 }  // namespace libft::ftctl

@@ -31,6 +31,9 @@ struct QemuStandbyOptions {
   StandbyArguments arguments;
   LaunchOptions launch;
   Say say{};
+  // A standby that executes ahead is another process, with another monitor, from now on. On the
+  // thread that reloads it.
+  std::function<void(pid_t pid, const std::string& qmp)> moved{};
 };
 
 class QemuGuest : public Guest {

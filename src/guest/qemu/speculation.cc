@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <mutex>
@@ -49,6 +50,20 @@ class Mapping {
 struct Piece {
   os::ScopedFd fd;
   Mapping memory, image;
+
+  // Makes the image as the memory is. What was never written there stays unwritten here.
+  Status copy_memory() const {
+    off_t at = 0;
+    while ((at = ::lseek(fd.get(), at, SEEK_DATA)) >= 0) {
+      const off_t end = ::lseek(fd.get(), at, SEEK_HOLE);
+      if (end < 0) break;
+      const auto from = static_cast<std::size_t>(at), bytes = static_cast<std::size_t>(end - at);
+      std::memcpy(image.bytes().subspan(from).data(), memory.bytes().subspan(from, bytes).data(),
+                  bytes);
+      at = end;
+    }
+    return errno == ENXIO ? Status() : os::errno_status("read the standby's memory");
+  }
 };
 
 class Standby final : public SpeculativeStandby {
@@ -147,7 +162,9 @@ Result<Piece> Standby::open_piece(const MemoryBackend& backend) const {
   FT_ASSIGN(Mapping memory, Mapping::make(backend.bytes, MAP_SHARED, fd.get()));
   FT_ASSIGN(Mapping image,
             Mapping::make(backend.bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1));
-  return Piece{std::move(fd), std::move(memory), std::move(image)};
+  Piece piece{std::move(fd), std::move(memory), std::move(image)};
+  FT_TRY(piece.copy_memory());
+  return piece;
 }
 
 Status Standby::begin_speculation() {
@@ -167,10 +184,7 @@ Status Standby::begin_speculation() {
   }
   FT_TRY(guest().announce_nothing());
   pieces_ = std::move(pieces);
-  for (std::size_t i = 0; i < pieces_.size(); ++i) {
-    info_.memory[i].bytes = pieces_[i].image.bytes();
-    stale_.add(info_.memory[i].first, pieces_[i].image.bytes().size() / info_.page_bytes);
-  }
+  for (std::size_t i = 0; i < pieces_.size(); ++i) info_.memory[i].bytes = pieces_[i].image.bytes();
   state_ = State::waits;
   pool_ = std::make_unique<WarmPool>(kWarm, [this](unsigned number) { return start_warm(number); });
   {
@@ -241,6 +255,7 @@ Status Standby::take_warm() {
   next.guest.reset();
   if (next.paths.qmp != options_.arguments.paths.qmp) remove_traces(next.paths, next.log);
   listen();
+  if (options_.moved) options_.moved(pid(), monitor());
   return {};
 }
 
