@@ -11,7 +11,7 @@ namespace {
 
 // "checkpoint" is the only one that both kinds can have.
 constexpr std::string_view kOfMachine[] = {"checkpoint", "hybrid", "replay", "lockstep"};
-constexpr std::string_view kOfQemu[] = {"checkpoint"};
+constexpr std::string_view kOfQemu[] = {"checkpoint", "compare"};
 
 std::set<std::string> all_strategies() {
   std::set<std::string> all(std::begin(kOfMachine), std::end(kOfMachine));
@@ -58,6 +58,8 @@ std::optional<int> parse(int argc, char** argv, DemoOptions& options) {
       ->check(CLI::Range(128, 65536));
   app.add_option("--interval", options.interval_ms, "As for ftctl protect")
       ->check(CLI::Range(1, 60000));
+  app.add_option("--answer-max", options.answer_max_ms, "As for ftctl protect")
+      ->check(CLI::Range(1, 10000));
   app.add_flag("--fixed", options.fixed, "As for ftctl protect");
   app.add_option("--json", options.json_file, "Write the figures to this file");
   app.add_option("--html", options.html_file, "The report (\"\" for none)");

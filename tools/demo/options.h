@@ -20,7 +20,8 @@ struct DemoOptions {
   std::uint64_t seed = 0;         // Of the moments of failure; 0: chosen and printed.
   double writes_per_s = 200;
   int memory_mib = 192;
-  int interval_ms = 0;  // 0: ftctl's own.
+  int interval_ms = 0;    // 0: ftctl's own.
+  int answer_max_ms = 0;  // The same.
   bool fixed = false;
   std::string json_file, html_file = "demo-report.html", keep_logs;
   std::string guest;     // Folder with vmlinuz, initrd.img, cmdline; empty: build one.

@@ -27,7 +27,7 @@ constexpr Nanos kReprotectPatience = seconds{60};
 constexpr Nanos kVotePatience = seconds{10};  // For a lost bit to matter.
 constexpr Nanos kAfterwards = seconds{2};     // Load after the failure, before the questions.
 constexpr Nanos kAnswerPatience = seconds{30};
-constexpr Nanos kBeatsCompared = Millis{250};
+constexpr Nanos kBeatsCompared = seconds{1};
 constexpr int kExitFenced = 5;  // ftctl's, as documented.
 
 // In the order of Victim.
@@ -122,6 +122,17 @@ class Run {
     result_.tracker = status->value("tracker", "");
     result_.accelerator = status->value("accelerator", "");
     result_.lag_while_protected_ms = status->value("guest_clock_lag_ms", 0.0);
+    if (options_.strategy == "compare") result_.notes.push_back(compared((*status)["compare"]));
+  }
+
+  static std::string compared(const Json& seen) {
+    const auto count = [&](const char* key) { return seen.value(key, std::uint64_t{0}); };
+    return fmt::format(
+        "{}: {} frames left by comparison, {} waited for a checkpoint; the backup's guest ran from "
+        "{}, {} of them in vain; {} differences, {} time-outs, {} frames not understood",
+        seen.value("state", ""), count("frames_compared"), count("frames_by_checkpoint"),
+        count("runs"), count("runs_in_vain"), count("differences"), count("timeouts"),
+        count("not_understood"));
   }
 
   Status strike() {

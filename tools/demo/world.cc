@@ -224,6 +224,8 @@ std::vector<std::string> World::ftctl_command(const std::string& duty, const Wor
   if (duty == "protect") argv.insert(argv.end(), {"--strategy", options_.strategy});
   if (options_.interval_ms > 0)
     argv.insert(argv.end(), {"--interval", std::to_string(options_.interval_ms)});
+  if (options_.answer_max_ms > 0)
+    argv.insert(argv.end(), {"--answer-max", std::to_string(options_.answer_max_ms)});
   if (options_.fixed) argv.emplace_back("--fixed");
   return argv;
 }
