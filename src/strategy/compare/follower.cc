@@ -81,7 +81,7 @@ bool Follower::take_over(EpochId id) {
   while (!kept_.empty()) give_kept();
   {
     const std::scoped_lock lock(rewriting_->mutex);
-    if (rewriting_->rewriter.connections() > 0) return true;
+    if (rewriting_->rewriter.rewrites()) return true;
   }
   gate_.set_rewrite({});
   return false;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "strategy/compare/rewriter.h"
 
+#include <algorithm>
+
 #include "strategy/compare/inet_checksum.h"
 
 namespace libft::compare {
@@ -165,6 +167,14 @@ void Rewriter::erase(const FlowKey& flow) {
   if (found == connections_.end()) return;
   if (found->second.spare) spare_.erase(*found->second.spare);
   connections_.erase(found);
+}
+
+bool Rewriter::rewrites() const {
+  return std::ranges::any_of(connections_, [](const auto& entry) {
+    const Connection& connection = entry.second;
+    const bool ended = connection.near_end && connection.far_end;
+    return !ended && (connection.opening || connection.sequence != 0);
+  });
 }
 
 std::vector<Mapping> Rewriter::mappings() const {

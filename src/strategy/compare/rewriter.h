@@ -48,6 +48,8 @@ class Rewriter {
   void rebase(std::span<const Mapping> mappings);
 
   std::size_t connections() const { return connections_.size(); }
+  // Of some connection the world knows other numbers than the guest, or may get to know.
+  bool rewrites() const;
 
  private:
   struct Opening {

@@ -154,7 +154,9 @@ TEST_CASE("what the world talks to itself, and what is older, is left alone") {
   Wire wire;
   wire.out(from_guest(kFollower, kClient + 1, kSyn | kAck));
   CHECK(wire.rewriter.connections() == 1);
+  CHECK(wire.rewriter.rewrites());  // Whom the world will answer is not known yet.
   CHECK(wire.in(from_client(kClient + 1, kFollower + 1)).acknowledged == kFollower + 1);
+  CHECK_FALSE(wire.rewriter.rewrites());
   // Its SYN, said again before that answer and held until now.
   wire.out(from_guest(kFollower, kClient + 1, kSyn | kAck));
   CHECK(wire.out(from_guest(kFollower + 1, kClient + 1)).sequence == kFollower + 1);
@@ -179,7 +181,9 @@ TEST_CASE("mappings go with the guest's state") {
   next.rewriter.rebase(mappings);
   CHECK(next.out(from_guest(kFollower + 9, kClient + 1)).sequence == kPrimary + 9);
   CHECK(next.in(from_client(kClient + 1, kPrimary + 9)).acknowledged == kFollower + 9);
+  CHECK(next.rewriter.rewrites());
   next.rewriter.rebase({});
+  CHECK_FALSE(next.rewriter.rewrites());
   CHECK(next.out(from_guest(kFollower + 9, kClient + 1)).sequence == kFollower + 9);
 }
 
