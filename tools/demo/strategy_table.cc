@@ -65,7 +65,8 @@ std::string pays_text(const Rows& rows) {
   for (const BenchRow& row : rows) {
     const BenchRow* const other = find(rows, row, "checkpoint", Load::open);
     if (row.what != "compare" || row.load != Load::open || other == nullptr) continue;
-    std::string& list = row.client_p50 < other->client_p50 ? pays : does_not;
+    const bool all_answered = row.requests_per_s > 0 && row.errors == 0;
+    std::string& list = all_answered && row.client_p50 < other->client_p50 ? pays : does_not;
     list += fmt::format("{}{} ({}, by checkpoints {})", list.empty() ? "" : "; ", row.asked,
                         ms(row.client_p50), ms(other->client_p50));
   }

@@ -94,7 +94,7 @@ void WebClient::run() {
       give_up_late(at);
       if (entered.ok()) begin_due(at);
       for (std::size_t i = 0; i < connections_.size(); ++i) polled[i] = wanted(connections_[i]);
-      wait = open() == connections_.size() ? Schedule::kLongest : schedule_.wait(now());
+      wait = schedule_.wait(now());
     }
     changed_.notify_all();
     polled.back() = {wake_.fd(), POLLIN, 0};
@@ -113,21 +113,24 @@ pollfd WebClient::wanted(const Connection& connection) {
 }
 
 void WebClient::begin_due(Time at) {
-  for (;;) {
+  while (const auto due = schedule_.take(at, open())) {
+    waiting_.push_back(samples_.size());
+    samples_.push_back({samples_.size(), *due, Time{}, false, Time{}});
+  }
+  while (!waiting_.empty()) {
     const auto free = std::find_if(connections_.begin(), connections_.end(),
                                    [](const Connection& c) { return !c.request; });
     if (free == connections_.end()) return;
-    const auto due = schedule_.take(at, open());
-    if (!due) return;
-    begin(*free, *due, at);
-    if (!free->request) return;  // It failed at once; the next one is not to do so in a loop.
+    const std::size_t number = waiting_.front();
+    waiting_.pop_front();
+    samples_[number].sent = at;
+    begin(*free, number);
   }
 }
 
-void WebClient::begin(Connection& connection, Time due, Time at) {
-  connection.request = samples_.size();
+void WebClient::begin(Connection& connection, std::size_t number) {
+  connection.request = number;
   connection.unsent = request_;
-  samples_.push_back({samples_.size(), due, Time{}, false, at});
   if (!connection.socket.valid()) {
     auto socket = begin_connection(server_);
     if (!socket) return fail(connection, socket.error());
@@ -140,6 +143,11 @@ void WebClient::give_up_late(Time at) {
   for (Connection& connection : connections_)
     if (connection.request && at - samples_[*connection.request].sent > options_.answer_patience)
       fail(connection, Status(Code::timeout, "no answer"));
+  while (!waiting_.empty() && at - samples_[waiting_.front()].due > options_.answer_patience) {
+    waiting_.pop_front();
+    ++errors_;
+    last_error_ = "no connection was free in time";
+  }
 }
 
 void WebClient::advance(Connection& connection) {
@@ -190,9 +198,10 @@ void WebClient::fail(Connection& connection, const Status& why) {
 }
 
 std::size_t WebClient::open() const {
-  return static_cast<std::size_t>(
-      std::count_if(connections_.begin(), connections_.end(),
-                    [](const Connection& connection) { return connection.request.has_value(); }));
+  return waiting_.size() +
+         static_cast<std::size_t>(std::count_if(
+             connections_.begin(), connections_.end(),
+             [](const Connection& connection) { return connection.request.has_value(); }));
 }
 
 std::vector<RequestSample> WebClient::samples() const {

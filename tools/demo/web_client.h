@@ -8,6 +8,7 @@
 #include <poll.h>
 
 #include <condition_variable>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -57,13 +58,13 @@ class WebClient final : public LoadClient {
   void run();
   static pollfd wanted(const Connection& connection);
   void begin_due(Time now);
-  void begin(Connection& connection, Time due, Time now);
+  void begin(Connection& connection, std::size_t number);
   void give_up_late(Time now);
   void advance(Connection& connection);
   Status exchange(Connection& connection);
   Status take(Connection& connection, const HttpAnswer& answer);
   void fail(Connection& connection, const Status& why);
-  std::size_t open() const;
+  std::size_t open() const;  // Due, and not answered or given up.
 
   const WebClientOptions options_;
   const os::SocketAddress server_;
@@ -76,7 +77,8 @@ class WebClient final : public LoadClient {
   Schedule schedule_;
   std::vector<Connection> connections_;
   std::vector<RequestSample> samples_;
-  std::string page_;  // The first answer's: every other is to be the same.
+  std::deque<std::size_t> waiting_;  // Samples that are due, for a connection to be free.
+  std::string page_;                 // The first answer's: every other is to be the same.
   std::uint64_t errors_ = 0;
   std::string last_error_;
 

@@ -128,6 +128,7 @@ TEST_CASE("a server that is slow makes requests late, and none is left out") {
   const auto samples = (*client)->samples();
   for (std::size_t i = 1; i < samples.size(); ++i)
     CHECK(samples[i].due - samples[i - 1].due == Millis{10});
+  CHECK(answered(**client) + (*client)->errors() == samples.size());
   // Those that waited for a connection count from when they were due.
   CHECK(std::any_of(samples.begin(), samples.end(), [](const RequestSample& s) {
     return s.acknowledged && s.latency_ms() > s.round_trip_ms() + 50;
