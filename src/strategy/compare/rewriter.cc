@@ -171,9 +171,9 @@ void Rewriter::erase(const FlowKey& flow) {
 
 bool Rewriter::rewrites() const {
   return std::ranges::any_of(connections_, [](const auto& entry) {
+    // Of one that was closed, too: what closed it may not have arrived, and is said again.
     const Connection& connection = entry.second;
-    const bool ended = connection.near_end && connection.far_end;
-    return !ended && (connection.opening || connection.sequence != 0);
+    return connection.opening || connection.sequence != 0;
   });
 }
 
