@@ -93,6 +93,10 @@ void Clients::on_frame(int host, const FrameBytes& frame) {
   });
 }
 
+void Clients::lose_connections() {
+  for (Client& client : clients_) client.tcp.reset();
+}
+
 void Clients::all_heals() { healed_ = true; }
 
 bool Clients::are_served() const {

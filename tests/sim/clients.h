@@ -19,6 +19,7 @@ class Clients {
 
   void begin();
   void on_frame(int host, const FrameBytes& frame);  // Out of that host's gate.
+  void lose_connections();                           // Nobody knows them any more.
   void announced(int host) { switched_to_ = host; }
 
   // The second phase: whoever was connected before it is answered to the end, somebody else too.

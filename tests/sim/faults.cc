@@ -181,6 +181,9 @@ void Faults::owner_acts(Kind kind) {
     if (kind == Kind::switch_over) replica->owner_switches_over();
     if (kind == Kind::unprotect) replica->owner_unprotects();
     if (kind == Kind::fail_over) replica->owner_fails_over();
+    if (kind == Kind::change_strategy && world_.comparable)
+      replica->owner_changes_strategy(random_.chance(600) ? Strategy::compare
+                                                          : Strategy::checkpoint);
     if (kind == Kind::change_strategy && world_.exact)
       replica->owner_changes_strategy(static_cast<Strategy>(random_.below(4)));
     return;

@@ -9,6 +9,8 @@
 #include <optional>
 #include <vector>
 
+#include "libft/compared_gate.h"
+#include "libft/input_tap.h"
 #include "libft/output_gate.h"
 #include "sim/guest.h"
 
@@ -20,16 +22,22 @@ struct Output {
   std::optional<Said> said;  // Then that, and no packet.
 };
 
-class SimGate final : public OutputGate {
+enum class Leave { by_epoch, by_comparison, by_open_gate };
+
+class SimGate final : public OutputGate, public ComparedGate, public InputTap {
  public:
-  using Left = std::function<void(const Output&, std::optional<EpochId>)>;
+  // `frame`: as the world sees it. By epoch: that one.
+  using Left = std::function<void(const Output&, const FrameBytes& frame, Leave, EpochId)>;
   SimGate(std::uint32_t epochs_held_max, Left left)
       : epochs_held_max_(epochs_held_max), left_(std::move(left)) {}
 
-  void send(Output output);  // From the guest.
+  void send(Output output);                // From the guest.
+  void on_world(const FrameBytes& frame);  // For the guest.
+  std::function<void(const FrameBytes&)> to_guest;
   std::size_t epochs_held() const { return sealed_.size(); }
   bool holding() const { return holding_; }
-  bool never_hold = false;  // For one mutant.
+  bool never_hold = false;  // For one mutant; for another:
+  bool lets_all_out = false;
   // For another: seal() only notes the epoch, and finish_seal() does it, too late.
   bool seal_late = false;
   void finish_seal();
@@ -43,20 +51,39 @@ class SimGate final : public OutputGate {
   Status open() override;
   GateStatistics statistics() const override { return statistics_; }
 
+  void set_judge(Judge judge) override { judge_ = std::move(judge); }
+  void let_out(std::span<const FrameNo> frames) override;
+  void follow(FollowerSink sink) override;
+  void set_rewrite(Rewrite rewrite) override { rewrite_ = std::move(rewrite); }
+  void set_input_sink(std::function<void(std::span<const std::byte>, unsigned)> sink) override {
+    input_sink_ = std::move(sink);
+  }
+  Status inject_input(unsigned nic, std::span<const std::byte> frame) override;
+
  private:
+  struct Held {
+    FrameNo number;
+    Output output;
+  };
   struct Sealed {
     EpochId id;
-    std::vector<Output> outputs;
+    std::vector<Held> outputs;
   };
+  void leave(const Output& output, Leave how, EpochId id = {});
 
   std::uint32_t epochs_held_max_;
   Left left_;
   std::function<void()> waiting_;
   bool holding_ = true;
-  std::vector<Output> current_;
+  std::vector<Held> current_;
   std::deque<Sealed> sealed_;
   std::optional<EpochId> late_;
   GateStatistics statistics_;
+  FrameNo newest_;
+  Judge judge_;
+  Rewrite rewrite_;
+  std::optional<FollowerSink> follower_;
+  std::function<void(std::span<const std::byte>, unsigned)> input_sink_;
 };
 
 }  // namespace libft::sim

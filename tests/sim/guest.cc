@@ -2,6 +2,7 @@
 #include "sim/guest.h"
 
 #include <cstring>
+#include <utility>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -51,17 +52,34 @@ SimGuest::SimGuest(std::uint32_t pages, Random entropy, std::function<void(const
     : entropy_(entropy),
       send_(std::move(send)),
       memory_(std::size_t{pages} * kPageBytes),
-      written_(pages) {
+      written_(pages),
+      own_(pages),
+      changed_(pages) {
   info_.driver = "sim";
   info_.description = "a simulated guest";
   info_.page_bytes = kPageBytes;
   info_.tracker = "exact";
   info_.accelerator = "none";
   info_.compatibility = "{}";
-  // Two regions with a hole between them: page numbers are not offsets.
-  const std::size_t low = pages / 2 * std::size_t{kPageBytes};
-  info_.memory = {{"low", PageNo{0}, std::span(memory_).first(low)},
-                  {"high", PageNo{1000}, std::span(memory_).subspan(low)}};
+  lead_memory_to(memory_);
+}
+
+// Two regions with a hole between them: page numbers are not offsets.
+void SimGuest::lead_memory_to(std::vector<std::byte>& memory) {
+  const std::size_t low = written_.size() / 2 * std::size_t{kPageBytes};
+  info_.memory = {{"low", PageNo{0}, std::span(memory).first(low)},
+                  {"high", PageNo{1000}, std::span(memory).subspan(low)}};
+}
+
+PageNo SimGuest::page_no(std::uint32_t page) const {
+  const std::uint64_t half = written_.size() / 2;
+  return PageNo{page < half ? page : 1000 + page - half};
+}
+
+PageSet SimGuest::all_pages() const {
+  PageSet pages;
+  for (std::uint32_t page = 0; page < written_.size(); ++page) pages.add(page_no(page));
+  return pages;
 }
 
 void SimGuest::boot() {
@@ -141,6 +159,46 @@ void SimGuest::end() {
     take({GuestInput::Kind::console, {}});
   else
     registers_.ended = 1;
+}
+
+// --- a standby that runs ahead
+// ---------------------------------------------------------------------
+
+Status SimGuest::begin_speculation() {
+  if (std::exchange(ahead_, true)) return {};
+  image_ = memory_;
+  lead_memory_to(image_);
+  return {};
+}
+
+void SimGuest::image_changed(const PageSet& pages) {
+  for (std::uint32_t page = 0; page < written_.size(); ++page)
+    if (pages.contains(page_no(page))) changed_[page] = true;
+}
+
+Status SimGuest::reload(std::span<const std::byte> state) {
+  FT_TRY(probe_state(state));
+  for (std::uint32_t page = 0; page < written_.size(); ++page) {
+    if (!changed_[page] && (!own_[page] || keeps_own_pages)) continue;
+    std::memcpy(at(page), image_.data() + std::size_t{page} * kPageBytes, kPageBytes);
+    own_[page] = changed_[page] = false;
+  }
+  std::memcpy(&registers_, state.data(), sizeof registers_);
+  if (talk_) talk_ = talks_->at(registers_.talk);
+  return {};
+}
+
+Status SimGuest::run() {
+  running_ = true;
+  return {};
+}
+
+std::uint64_t SimGuest::hash_of_running() const {
+  const auto state = std::as_bytes(std::span(&registers_, 1));
+  const std::size_t low = written_.size() / 2 * std::size_t{kPageBytes};
+  std::uint64_t h = XXH3_64bits(state.data(), state.size());
+  h = XXH3_64bits_withSeed(memory_.data(), low, h);
+  return XXH3_64bits_withSeed(memory_.data() + low, memory_.size() - low, h);
 }
 
 // --- an exact guest
@@ -257,8 +315,7 @@ Status SimGuest::take_written(PageSet& written) {
   written.clear();
   for (std::uint32_t page = 0; page < written_.size(); ++page) {
     if (!written_[page]) continue;
-    const std::uint64_t half = written_.size() / 2;
-    written.add(PageNo{page < half ? page : 1000 + page - half});
+    written.add(page_no(page));
   }
   written_.assign(written_.size(), false);
   return {};
@@ -287,6 +344,7 @@ Status SimGuest::probe_state(std::span<const std::byte> state) {
 Status SimGuest::load_state(std::span<const std::byte> state) {
   FT_TRY(probe_state(state));
   std::memcpy(&registers_, state.data(), sizeof registers_);
+  if (ahead_) memory_ = image_;
   lost_bit_ = false;
   if (talk_) talk_ = talks_->at(registers_.talk);
   return {};
@@ -300,6 +358,7 @@ void SimGuest::copy(const SimGuest& other) {
 }
 
 Status SimGuest::activate() {
+  if (std::exchange(ahead_, false)) lead_memory_to(memory_);
   running_ = true;
   return {};
 }

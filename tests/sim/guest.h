@@ -16,6 +16,7 @@
 #include "libft/clock.h"
 #include "libft/deterministic_guest.h"
 #include "libft/guest.h"
+#include "libft/speculative_guest.h"
 #include "sim/compare/model_guest.h"
 #include "sim/random.h"
 
@@ -48,7 +49,7 @@ class Talks {
   std::uint64_t newest_ = 0;
 };
 
-class SimGuest final : public Guest, public DeterministicGuest {
+class SimGuest final : public Guest, public DeterministicGuest, public SpeculativeGuest {
  public:
   SimGuest(std::uint32_t pages, Random entropy, std::function<void(const Packet&)> send);
 
@@ -64,7 +65,7 @@ class SimGuest final : public Guest, public DeterministicGuest {
   void end();  // It shuts itself down.
   void owner_pauses() { owner_paused_ = true; }
   void owner_resumes() { owner_paused_ = false; }
-  bool runs() const { return alive_ && running_ && !owner_paused_ && !ended(); }
+  bool runs() const override { return alive_ && running_ && !owner_paused_ && !ended(); }
   bool alive() const { return alive_; }
   bool ended() const { return registers_.ended != 0; }
   bool owner_paused() const { return owner_paused_; }
@@ -102,6 +103,16 @@ class SimGuest final : public Guest, public DeterministicGuest {
   }
   // Mutant: what is called between a mark and its being told.
   std::function<void()> amid_mark;
+
+  // --- the SpeculativeGuest facet -----------------------------------------------------------
+  Status begin_speculation() override;
+  void image_changed(const PageSet& pages) override;
+  Status reload(std::span<const std::byte> state) override;
+  Status run() override;
+  void halt() override { running_ = false; }
+  std::uint64_t hash_of_running() const;  // Not of the image.
+  PageSet all_pages() const;
+  bool keeps_own_pages = false;  // Mutant.
 
   // --- the Guest port -----------------------------------------------------------------------
   const GuestInfo& info() const override { return info_; }
@@ -141,7 +152,9 @@ class SimGuest final : public Guest, public DeterministicGuest {
   void take(GuestInput input);
   void execute();
   void live_exactly();
-  void touch(std::uint32_t page) { written_[page] = true; }
+  void touch(std::uint32_t page) { written_[page] = own_[page] = true; }
+  PageNo page_no(std::uint32_t page) const;
+  void lead_memory_to(std::vector<std::byte>& memory);
   std::byte* at(std::uint32_t page) {
     return memory_.data() + std::size_t{page} * info_.page_bytes;
   }
@@ -151,6 +164,9 @@ class SimGuest final : public Guest, public DeterministicGuest {
   GuestInfo info_;
   std::vector<std::byte> memory_;
   std::vector<bool> written_;
+  std::vector<std::byte> image_;     // Beside the memory, of a standby that runs ahead.
+  std::vector<bool> own_, changed_;  // Of these two, since they were equal.
+  bool ahead_ = false;
   std::vector<std::byte> saved_;
   Registers registers_;
   bool alive_ = true, running_ = false, tracking_ = false, owner_paused_ = false;

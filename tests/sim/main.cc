@@ -30,12 +30,12 @@ std::string json_of(const Counters& c) {
       "\"unknowns\":{},\"reprotects\":{},\"resumes\":{},\"partial_epochs\":{},\"epochs\":{},"
       "\"logs\":{},\"rebases\":{},\"changes\":{},\"flips\":{},\"outvoted\":{},\"replaced\":{},"
       "\"majority_erred\":{},\"delayed\":{},\"shortened\":{},"
-      "\"rests\":{},\"answered\":{},"
+      "\"rests\":{},\"answered\":{},\"follows\":{},\"compared\":{},"
       "\"ended\":{},\"lost\":{},\"violations\":{}}}",
       c.seeds, c.faults, c.failovers, c.switchovers, c.solo_swaps, c.unknowns, c.reprotects,
       c.resumes, c.partial_epochs, c.epochs, c.logs, c.rebases, c.changes, c.flips, c.outvoted,
-      c.replaced, c.majority_erred, c.delayed, c.shortened, c.rests, c.answered, c.ended, c.lost,
-      c.violations);
+      c.replaced, c.majority_erred, c.delayed, c.shortened, c.rests, c.answered, c.follows,
+      c.compared, c.ended, c.lost, c.violations);
 }
 
 // The seed again, now with texts, and the last of them.
@@ -131,7 +131,7 @@ int run_normal(const Command& command, Mutant mutant) {
        total.reprotects == 0 || total.partial_epochs == 0 || total.logs == 0 ||
        total.rebases == 0 || total.changes == 0 || total.flips == 0 || total.outvoted == 0 ||
        total.replaced == 0 || total.delayed == 0 || total.shortened == 0 || total.rests == 0 ||
-       total.answered == 0);
+       total.answered == 0 || total.follows == 0 || total.compared == 0);
   if (idle) fmt::print("a counter is zero: the simulation did not try what it should\n");
   return found.empty() && !idle ? 0 : 1;
 }

@@ -83,6 +83,16 @@ enum class Mutant {
   change_adopts_early,
   change_drops_shelf,
   change_unheard,
+  // Of compare:
+  former_follower_heard,
+  compared_unprotected,
+  released_unsaid,
+  paused_followed,
+  follower_of_old_state,
+  image_changes_forgotten,
+  own_pages_kept,
+  promote_under_follower,
+  promoted_unmapped,
 };
 
 struct MutantInfo {

@@ -226,9 +226,7 @@ bool Oracle::same_history(std::uint64_t chain_a, std::uint64_t counter_a, std::u
   return chain_a == chain_b;
 }
 
-void Oracle::on_packet(const Incarnation& who, const Packet& packet,
-                       std::optional<EpochId> sealed) {
-  ++packets_seen_;
+void Oracle::on_frame(const Incarnation& who, std::optional<EpochId> sealed) {
   if (!sealed) {
     on_open(who);
   } else if (truth_.owner == who) {
@@ -241,6 +239,22 @@ void Oracle::on_packet(const Incarnation& who, const Packet& packet,
          fmt::format("output of epoch {} of {} is out, and the owner {} knows nothing of it",
                      to_string(*sealed), to_string(who), to_string(truth_.owner)));
   }
+}
+
+void Oracle::on_compared(const Incarnation& who, std::size_t sealed) {
+  if (sealed > 0)
+    fail(rule::kOutputCommit,
+         fmt::format("{} lets a frame out before what its checkpoint covers", to_string(who)));
+  if (life(who).attempted.value != 0)
+    fail(rule::kOutputCommit,
+         fmt::format("{} lets a frame out by comparison while its swap is unanswered",
+                     to_string(who)));
+}
+
+void Oracle::on_packet(const Incarnation& who, const Packet& packet,
+                       std::optional<EpochId> sealed) {
+  ++packets_seen_;
+  on_frame(who, sealed);
   if (sealed && packet.counter > moments_[*sealed].counter)
     fail(rule::kOutputCommit,
          fmt::format("output {} was sealed into epoch {}, which was captured before",
@@ -259,7 +273,7 @@ void Oracle::on_packet(const Incarnation& who, const Packet& packet,
 // -------------------------------------------------------------------------------------
 
 void Oracle::on_promote(const Incarnation& who, const OwnershipRecord& record, EpochId newest,
-                        const SimGuest& guest, bool runs) {
+                        const SimGuest& guest, bool runs, bool follows) {
   Life& it = life(who);
   it.owner = true;
   it.promoted_from = newest;
@@ -274,7 +288,8 @@ void Oracle::on_promote(const Incarnation& who, const OwnershipRecord& record, E
     fail(rule::kPrefix, fmt::format("promoted from {}, and {} was released", to_string(newest),
                                     to_string(released_)));
   const auto found = moments_.find(newest);
-  if (found == moments_.end() || found->second.hash != guest.hash())
+  // Who ran on from it is itself more than that epoch.
+  if (found == moments_.end() || (!follows && found->second.hash != guest.hash()))
     fail(rule::kPrefix, fmt::format("{} is promoted into a state that is not epoch {}",
                                     to_string(who), to_string(newest)));
   if (guest.counter() < tip_counter_ ||
@@ -285,6 +300,16 @@ void Oracle::on_promote(const Incarnation& who, const OwnershipRecord& record, E
     fail(rule::kOwnersWill, "a guest that had ended is promoted");
   if (found->second.paused && runs)
     fail(rule::kOwnersWill, "a guest that its owner had paused is resumed");
+}
+
+void Oracle::on_follows(const Incarnation& who, EpochId id, std::uint64_t hash) {
+  const auto found = moments_.find(id);
+  if (found == moments_.end() || found->second.hash != hash)
+    return fail(rule::kNothingPartial, fmt::format("{} runs from checkpoint {}, which it is not",
+                                                   to_string(who), to_string(id)));
+  if (found->second.paused)
+    fail(rule::kOwnersWill,
+         fmt::format("{} runs a guest that its owner had paused", to_string(who)));
 }
 
 void Oracle::on_guest_step(const Incarnation& who, const SimGuest& guest, bool owner_resumed) {

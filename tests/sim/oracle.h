@@ -87,11 +87,16 @@ class Oracle {
                   bool stood_still);
   void on_open(const Incarnation& who);
   void on_packet(const Incarnation& who, const Packet& packet, std::optional<EpochId> sealed);
+  void on_frame(const Incarnation& who, std::optional<EpochId> sealed);  // For a client.
+  // One leaves because both have said it, while so many epochs are sealed.
+  void on_compared(const Incarnation& who, std::size_t sealed);
   void on_sent(const Packet& packet);  // By a guest, perhaps only into a gate.
 
   // --- who runs -----------------------------------------------------------------------------
   void on_promote(const Incarnation& who, const OwnershipRecord& record, EpochId newest,
-                  const SimGuest& guest, bool runs);
+                  const SimGuest& guest, bool runs, bool follows);
+  // The backup's guest begins to run from that checkpoint, and is this.
+  void on_follows(const Incarnation& who, EpochId id, std::uint64_t hash);
   void on_guest_step(const Incarnation& who, const SimGuest& guest, bool owner_resumed);
 
   void check_bounds(std::uint32_t inflight, std::uint32_t inflight_max, std::size_t held,

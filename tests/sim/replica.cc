@@ -29,6 +29,9 @@ Replica::~Replica() = default;
 
 void Replica::make_guest() {
   forget_votes();
+  comparison_.reset();
+  shadow_.reset();
+  rewrites_ = false;
   checkpointer_.reset();
   encoder_.reset();
   assembler_.reset();
@@ -44,12 +47,17 @@ void Replica::make_guest() {
   executing_.clear();
   flipped_ = false;
   log_.reset();
-  gate_ = std::make_unique<SimGate>(
-      world_.primary_options.epochs_held_max,
-      [this](const Output& output, std::optional<EpochId> sealed) { left(output, sealed); });
+  gate_ = std::make_unique<SimGate>(world_.primary_options.epochs_held_max,
+                                    [this](const Output& output, const FrameBytes& frame, Leave how,
+                                           EpochId id) { left(output, frame, how, id); });
+  gate_->to_guest = [this](const FrameBytes& frame) {
+    if (const auto segment = test::tcp_fields(frame)) guest_->hear(*segment);
+  };
   gate_->set_waiting_sink([this] {
     const auto told = [this] {
-      if (primary_) add(primary_->on_output_waiting(now()));
+      // While it is compared, what the guest says waits for the backup's guest first.
+      if (primary_ && (!comparison_ || comparison_->rests()))
+        add(primary_->on_output_waiting(now()));
     };
     // An exact guest is amid a position now, where no log can be cut.
     world_.exact ? host_.later(Nanos{0}, told) : host_.post(told);
@@ -66,14 +74,18 @@ void Replica::make_guest() {
   if (world_.exact) guest_->make_exact(world_.send_permille);
 }
 
-void Replica::left(const Output& output, std::optional<EpochId> sealed) {
+void Replica::left(const Output& output, const FrameBytes& frame, Leave how, EpochId id) {
+  const auto sealed = how == Leave::by_epoch ? std::optional(id) : std::nullopt;
   if (!output.said) return world_.oracle.on_packet(self_, output.packet, sealed);
-  if (!sealed) world_.oracle.on_open(self_);
-  world_.clients->on_frame(host_.index(), output.said->frame);
+  if (how == Leave::by_comparison)
+    left_compared(*output.said);
+  else
+    world_.oracle.on_frame(self_, sealed);
+  world_.clients->on_frame(host_.index(), frame);
 }
 
 void Replica::on_client(const FrameBytes& frame) {
-  if (const auto segment = test::tcp_fields(frame)) guest_->hear(*segment);
+  if (primary_) gate_->on_world(frame);
 }
 
 Time Replica::now() const { return host_.local_now(); }
@@ -112,7 +124,9 @@ void Replica::stood_still(Nanos length, bool shown) {
 // --- doing what the machines ask
 // ------------------------------------------------------------------
 
+// What leaves by comparison stops before the first of the actions.
 void Replica::add(core::Actions actions) {
+  if (primary_ && primary_->state() != core::PrimaryState::protecting) rest_comparison();
   for (auto& action : actions) todo_.push_back({std::move(action)});
 }
 
@@ -142,6 +156,10 @@ void Replica::schedule_wake() {
   if (backup_) at = backup_->wake_at();
   const auto log_due = delay_ && !follower_full() ? delay_->due_at() : std::nullopt;
   if (log_due) at = std::min(at.value_or(*log_due), *log_due);
+  if (const auto compared = comparison_ ? comparison_->wake_at() : std::nullopt) {
+    const Time here = *compared - (world_.queue.now() - now());
+    at = std::min(at.value_or(here), here);
+  }
   if (!at) return;
   // What is overdue is tried again after a while: it waits for an answer, not for time.
   const Time due = std::max(*at, now() + (*at <= now() ? Nanos{Millis{2}} : Nanos{0}));
@@ -152,6 +170,7 @@ void Replica::schedule_wake() {
     host_.post([this, due] {
       if (wake_ != due) return;
       wake_.reset();
+      watch_comparison();
       if (primary_) add(primary_->on_tick(now()));
       if (backup_ && (!in_doubt() || world_.is(Mutant::doubt_claims))) add(backup_->on_tick(now()));
       execute_due();
@@ -197,6 +216,7 @@ void Replica::perform(const core::Action& action, bool begun) {
               recorder_.reset();
               rebase_.reset();
               image_before_.reset();
+              comparison_.reset();
               ++sync_;
             }
           },
@@ -224,6 +244,7 @@ void Replica::perform(const core::Action& action, bool begun) {
             world_.trace.add_text(host_.name(), "stands down", 0, 0, [&] { return it.why; });
             drop_connection();
             host_.unwatch();
+            end_shadowing();
             guest_->destroy();
           },
           [&](const core::Promote& it) { promote(it); },
@@ -388,6 +409,7 @@ void Replica::drop_connection() {
   if (!connection_) return;
   world_.network.close(*connection_, host_.index());
   connection_.reset();
+  rest_comparison();
   reader_.reset();
   probing_ = false;
   image_frames_.clear();
@@ -432,6 +454,7 @@ void Replica::read_frames() {
     // What arrives while a backup does not acknowledge is left waiting, in order.
     if (backup_ && welcomed_ && !backup_->acknowledges() && !world_.is(Mutant::ack_while_claiming))
       return;
+    if (shadow_ && shadow_->waits) return;
     if (!has_room() || (in_doubt() && !world_.is(Mutant::doubt_claims))) return;
     const auto frame = reader_->next();
     if (!frame) return damaged(frame.error());
@@ -444,6 +467,8 @@ bool Replica::handle(const wire::Frame& frame) {
   if (wire::is_bulk(frame.header.type)) {
     if (backup_ && welcomed_)
       on_bulk(frame);
+    else if (comparison_ && frame.header.type == wire::FrameType::frames_out)
+      on_frames_out(frame);
     else
       damaged(Status(Code::corrupt, "bulk frames before Welcome"));
     return connection_.has_value();
@@ -475,6 +500,7 @@ void Replica::on_detector(const DetectorEvent& event, const Incarnation& about) 
 }
 
 void Replica::run_guest() {
+  if (shadow_ && shadow_->follower.from()) guest_->step(world_.send_permille);
   if (!primary_) return;
   if (guest_->step(world_.send_permille))
     world_.oracle.on_guest_step(self_, *guest_, owner_resumed_);

@@ -17,12 +17,14 @@
 #include "core/primary.h"
 #include "libft/detector.h"
 #include "libft/session.h"
+#include "session/comparison.h"
 #include "sim/gate.h"
 #include "sim/guest.h"
 #include "sim/network.h"
 #include "strategy/checkpoint/checkpointer.h"
 #include "strategy/checkpoint/epoch_assembler.h"
 #include "strategy/checkpoint/epoch_encoder.h"
+#include "strategy/compare/follower.h"
 #include "strategy/replay/follower.h"
 #include "strategy/replay/log_assembler.h"
 #include "strategy/replay/log_delay.h"
@@ -86,7 +88,7 @@ class Replica {
 
   // Both roles.
   void make_guest();
-  void left(const Output& output, std::optional<EpochId> sealed);
+  void left(const Output& output, const FrameBytes& frame, Leave how, EpochId id);
   Time now() const;
   void add(core::Actions actions);
   void perform(const core::Action& action, bool begun);
@@ -133,7 +135,27 @@ class Replica {
   void open_gate();
   Status to_network(std::span<const std::span<const std::byte>> pieces);
 
+  // When the backup runs the guest, too:
+  void begin_comparison();
+  bool may_run_from(const core::TakeCheckpoint& order) const;
+  void keep_rhythm();
+  void rest_comparison();
+  void watch_comparison();
+  void send_copies();
+  void on_checkpoint_wanted();
+  void on_frames_out(const wire::Frame& frame);
+  void left_compared(const Said& said);
+  std::uint64_t features() const;
+
   // The backup's.
+  void begin_to_shadow();
+  void apply_shadowed(const checkpoint::CompleteEpoch& epoch);
+  void apply_to_image(const checkpoint::CompleteEpoch& epoch);
+  void reloaded(EpochId id, bool run, std::span<const std::byte> state);
+  void send_said();
+  void end_shadowing();
+  bool load_shadowed();
+  void take_over_shadowed(EpochId newest);
   void dial();
   void send_hello();
   void on_message_of_primary(const wire::Message& message, const wire::FrameHeader& header);
@@ -285,6 +307,19 @@ class Replica {
   bool welcomed_ = false;
   std::optional<checkpoint::CompleteEpoch> unapplied_;
   bool owner_resumed_ = true;
+  // Compare: the primary's half, and the backup's.
+  static constexpr Nanos kCompareInterval = Millis{500};
+  bool rewrites_ = false;  // A follower was promoted here, and the gate rewrites for it.
+  std::unique_ptr<session::Comparison> comparison_;
+  EpochId checkpoint_;  // The newest that was ordered.
+  struct Shadow {
+    compare::Follower follower;
+    bool loading = false;  // Another one is made to run, or the one that ran is ended.
+    std::optional<checkpoint::CompleteEpoch> waits{};  // For that.
+    Shadow(SimGuest& guest, SimGate& gate, const GuestId& id, std::function<void()> says)
+        : follower(guest, gate, gate, id, std::move(says)) {}
+  };
+  std::unique_ptr<Shadow> shadow_;
 };
 
 }  // namespace libft::sim

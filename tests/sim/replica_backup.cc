@@ -2,6 +2,8 @@
 // The backup's half of the runner: dialing, assembling, taking over.
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "sim/host.h"
 #include "sim/replica.h"
 #include "sim/world.h"
@@ -67,6 +69,7 @@ void Replica::on_message_of_primary(const wire::Message& message, const wire::Fr
       shelf_.reset();
       executing_.clear();
       strategy_ = strategy_of(welcome->features);
+      if (strategy_ == Strategy::compare) begin_to_shadow();
     } else if (!world_.is(Mutant::change_unheard)) {
       become(strategy_of(welcome->features));
     }
@@ -94,6 +97,11 @@ void Replica::on_bulk(const wire::Frame& frame) {
   if (world_.is(Mutant::ack_before_decoding) && frame.header.type == wire::FrameType::epoch_begin)
     send(wire::Ack{{backup_->generation(), frame.header.id.epoch}}, backup_->generation());
   if (frame.header.type == wire::FrameType::epoch_log) return on_log(frame);
+  if (frame.header.type == wire::FrameType::frames_in) {
+    const Status taken = shadow_ ? shadow_->follower.on_frames_in(frame)
+                                 : Status(Code::corrupt, "frames for a follower, and none is here");
+    return taken ? void() : damaged(taken);
+  }
   if (world_.is(Mutant::shelf_emptied_at_begin) && shelf_ && shelf_->covers(frame.header.id))
     shelf_->rebase(frame.header.id);
   const auto complete = assembler_->on_frame(frame);
@@ -131,6 +139,7 @@ void Replica::apply(EpochId id) {
   const bool there = unapplied_ && unapplied_->id == id;
   if ((follower_ || shelf_) && !there)
     return;  // lockstep: it was executed before it was acknowledged.
+  if (shadow_ && there) return apply_shadowed(*std::exchange(unapplied_, std::nullopt));
   unapplied_.reset();
   if (world_.is(Mutant::skip_apply_before_promotion) && world_.random.chance(20)) return;
   if (there) assembler_->apply();
@@ -140,7 +149,7 @@ void Replica::apply(EpochId id) {
   delay_.reset();
   shelf_.reset();
   to_follow_.clear();
-  if (strategy_ != Strategy::checkpoint) begin_to_follow(id);
+  if (strategy_ != Strategy::checkpoint && strategy_ != Strategy::compare) begin_to_follow(id);
 }
 
 // Gives up the image and the incarnation. The process goes on.
@@ -180,7 +189,8 @@ void Replica::promote(const core::Promote& order) {
     if (world_.is(Mutant::request_not_reissued)) guest_->forget_request();
     follower_->go_live();
   }
-  const Status loaded = follower_ ? Status() : guest_->load_state(assembler_->state());
+  const bool follows = shadow_ && load_shadowed();
+  const Status loaded = follower_ || shadow_ ? Status() : guest_->load_state(assembler_->state());
   forget_votes();
   follower_.reset();
   if (!loaded) return world_.report(rule::kPrefix, loaded.to_string());
@@ -188,7 +198,7 @@ void Replica::promote(const core::Promote& order) {
   if (order.stay_paused) guest_->owner_pauses();
   (void)guest_->activate();
   world_.trace.add(host_.name(), "is promoted", order.record.generation.value, newest.epoch.value);
-  world_.oracle.on_promote(self_, order.record, newest, *guest_, !order.stay_paused);
+  world_.oracle.on_promote(self_, order.record, newest, *guest_, !order.stay_paused, follows);
   if (switching_)
     ++world_.counters.switchovers;
   else
@@ -201,6 +211,7 @@ void Replica::promote(const core::Promote& order) {
   was_unprotected_ = true;
   become_primary(order.record, newest.epoch.next());
   open_gate();
+  take_over_shadowed(newest);
   // It shut down just before the epoch that is continued here: its driver says so at once.
   if (guest_->ended())
     host_.post([this] {

@@ -13,6 +13,10 @@ bool runs_at_both(Strategy strategy) {
   return strategy == Strategy::replay || strategy == Strategy::lockstep;
 }
 
+bool is_logged(Strategy strategy) {
+  return strategy != Strategy::checkpoint && strategy != Strategy::compare;
+}
+
 }  // namespace
 
 std::uint64_t features_of(Strategy strategy) {
@@ -27,7 +31,8 @@ std::uint64_t features_of(Strategy strategy) {
 }
 
 Strategy strategy_of(std::uint64_t features) {
-  for (const Strategy each : {Strategy::replay, Strategy::lockstep, Strategy::hybrid})
+  for (const Strategy each :
+       {Strategy::replay, Strategy::lockstep, Strategy::hybrid, Strategy::compare})
     if (features == features_of(each)) return each;
   return Strategy::checkpoint;
 }
@@ -38,6 +43,7 @@ Strategy strategy_of(std::uint64_t features) {
 void Replica::owner_changes_strategy(Strategy to) {
   host_.post([this, to] {
     if (!primary_ || change_ || strategy_ == to) return;
+    if (to == Strategy::compare && rewrites_) return;
     if (!primary_->peer()) {
       strategy_ = to;
       return;
@@ -88,7 +94,9 @@ void Replica::take_step(const core::TakeCheckpoint& order) {
   ++world_.counters.changes;
   world_.trace.add(host_.name(), "changes its strategy", static_cast<std::uint64_t>(to));
   send(wire::Change{features_of(to)}, primary_->record().generation);
-  if (to == Strategy::checkpoint) {
+  if (!is_logged(from) && !is_logged(to)) {
+    // The next checkpoint is one as ever.
+  } else if (to == Strategy::checkpoint) {
     image_before_ = {order.id.epoch, encoder_->base()};
     recorder_.reset();
   } else if (from == Strategy::checkpoint) {
@@ -102,6 +110,7 @@ void Replica::take_step(const core::TakeCheckpoint& order) {
     rebase_at_ = now();
   }
   strategy_ = to;
+  if (!comparison_) begin_comparison();
   if (to == change_->to) change_.reset();
   trouble_a_change();
 }
@@ -151,6 +160,7 @@ void Replica::become(Strategy strategy) {
   const bool follows = follower_ && !shelf_;
   strategy_ = strategy;
   if (strategy != Strategy::lockstep) drop_witness();
+  if (strategy == Strategy::compare) return begin_to_shadow();
   if (late_) return add({core::StartOver{"it is to execute late, which it can under replay only"}});
   if (follows && strategy == Strategy::checkpoint)
     return world_.report(rule::kReplay, "from logs to checkpoints without an image between");

@@ -68,7 +68,7 @@ void Replica::on_hello(ConnectionId connection, int peer, const wire::Hello& hel
   answer.primary = self_;
   answer.shape = shape_of(guest_->info());
   answer.resume = welcome.resume;
-  answer.features |= features_of(strategy_);
+  answer.features |= features();
   send(answer, primary_->record().generation);
   if (welcome.resume) {
     ++world_.counters.resumes;
@@ -76,6 +76,8 @@ void Replica::on_hello(ConnectionId connection, int peer, const wire::Hello& hel
   }
   add(primary_->on_backup(now(), hello));
   if (welcome.resume) send_lacking_logs(hello.newest_complete);
+  // What the guest said since the connection broke, nobody compares any more.
+  if (welcome.resume && comparison_) add(primary_->on_output_waiting(now()));
 }
 
 // What the backup lacks of the epochs captured since goes with the next one, raw: the reference
@@ -103,7 +105,8 @@ void Replica::begin_sync() {
   flight_.clear();
   recorder_.reset();
   rebase_.reset();
-  if (strategy_ != Strategy::checkpoint) recorder_ = std::make_unique<replay::Recorder>(*guest_);
+  if (strategy_ != Strategy::checkpoint && strategy_ != Strategy::compare)
+    recorder_ = std::make_unique<replay::Recorder>(*guest_);
   sync_pages_.clear();
   sync_round_ = 0;
   for (const auto& region : guest_->info().memory)
@@ -186,12 +189,27 @@ void Replica::begin_checkpoint(const core::TakeCheckpoint& order) {
 }
 
 void Replica::take_checkpoint(const core::TakeCheckpoint& order) {
-  const checkpoint::CaptureOrder capture{order.id, order.begin_hold, order.stay_paused,
-                                         order.guest_ended};
+  if (order.begin_hold) begin_comparison();
+  const bool run = may_run_from(order);
+  checkpoint::CaptureOrder capture{.id = order.id,
+                                   .begin_hold = order.begin_hold,
+                                   .stay_paused = order.stay_paused,
+                                   .guest_ended = order.guest_ended,
+                                   .run = run};
+  checkpoint_ = order.id;
+  if (comparison_) {
+    comparison_->begin_checkpoint(order.id);
+    capture.sealed = [&] {
+      comparison_->captured(
+          order.id, run ? compare::Referee::Then::follower : compare::Referee::Then::nobody);
+    };
+  }
   gate_->never_hold = world_.is(Mutant::release_without_holding);
   gate_->seal_late = world_.is(Mutant::seal_after_resume);
   const bool paused = guest_->owner_paused();
   const auto captured_epoch = checkpointer_->run(capture);
+  if (!captured_epoch) rest_comparison();
+  keep_rhythm();
   if (!captured_epoch) {
     world_.trace.add_text(host_.name(), "cannot capture", order.id.epoch.value, 0,
                           [&] { return captured_epoch.error().to_string(); });
@@ -249,6 +267,7 @@ void Replica::on_message_of_backup(const wire::Message& message) {
     while (!flight_.empty() && flight_.front().id.epoch <= id.epoch) flight_.pop_front();
     add(primary_->on_ack(now(), id));
   } else if (const auto* followed = std::get_if<wire::Followed>(&message)) {
+    if (comparison_) (void)comparison_->on_followed(followed->id);
     on_rebased(followed->id);
   } else if (const auto* probe = std::get_if<wire::ProbeAnswer>(&message)) {
     if (!probing_) return;
@@ -269,6 +288,7 @@ void Replica::release(EpochId through, bool begun) {
   world_.trace.add(host_.name(), "releases", through.generation.value, through.epoch.value);
   world_.oracle.on_release(self_, through, primary_->record(), asked_after_ < stalls_ && !begun);
   (void)gate_->release(through);
+  if (comparison_) (void)comparison_->on_released(through);
 }
 
 void Replica::open_gate() {

@@ -30,6 +30,8 @@ void Counters::add(const Counters& other) {
   shortened += other.shortened;
   rests += other.rests;
   answered += other.answered;
+  follows += other.follows;
+  compared += other.compared;
   ended += other.ended;
   lost += other.lost;
   violations += other.violations;
@@ -48,6 +50,7 @@ World::World(WorldOptions chosen)
       rebases(stream(10)),
       delays(stream(12)),
       votes(stream(13)),
+      compares(stream(15)),
       talks(queue) {
   arbiter.set_listener([this](const OwnershipRecord& record) {
     trace.add_text("arb", "record", record.generation.value, record.in_sync.size(), [&] {
@@ -168,7 +171,14 @@ Outcome run_seed(const WorldOptions& options) {
   world.late = world.exact && world.delays.chance(400);
 
   Random talk = world.stream(14);
-  if (!world.exact && talk.chance(500)) world.clients.emplace(world, talk);
+  if (!world.exact && talk.chance(500)) {
+    world.clients.emplace(world, talk);
+    world.comparable = talk.chance(700);
+    if (talk.chance(500)) world.own_permille = static_cast<unsigned>(talk.below(60));
+    if (world.comparable && talk.chance(800)) world.strategy = Strategy::compare;
+    // What cannot be compared is rare there.
+    if (world.comparable) world.send_permille = 1 + static_cast<unsigned>(talk.below(100));
+  }
 
   Faults faults(world);
   world.begin();

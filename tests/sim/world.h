@@ -32,7 +32,8 @@ struct Counters {
   std::uint64_t seeds = 0, faults = 0, failovers = 0, switchovers = 0, solo_swaps = 0, unknowns = 0,
                 reprotects = 0, resumes = 0, partial_epochs = 0, epochs = 0, logs = 0, rebases = 0,
                 changes = 0, flips = 0, outvoted = 0, replaced = 0, majority_erred = 0, delayed = 0,
-                shortened = 0, rests = 0, answered = 0, ended = 0, lost = 0, violations = 0;
+                shortened = 0, rests = 0, answered = 0, follows = 0, compared = 0, ended = 0,
+                lost = 0, violations = 0;
   void add(const Counters& other);
 };
 
@@ -84,13 +85,16 @@ class World {
   Random rebases;
   Random delays;
   Random votes;
+  Random compares;
   Talks talks;
   std::optional<Clients> clients;  // The guest has some.
   unsigned own_permille = 0;       // So often a host's chances get into what it says to them.
   bool exact = false;              // The guest can be executed again: every strategy is possible.
   Strategy strategy = Strategy::checkpoint;  // Of the first pair. (lockstep: a bit may be lost.)
-  bool witnessed = false;                    // Under lockstep, a witness may vote.
-  bool late = false;                         // Backups may execute late on purpose.
+  bool comparable = false;   // It can run on both hosts: the strategy may be compare.
+  bool rewriting = false;    // The newest owner's gate rewrites connections.
+  bool witnessed = false;    // Under lockstep, a witness may vote.
+  bool late = false;         // Backups may execute late on purpose.
   bool cooperative = false;  // Whether the guest must be asked before it can be paused.
   bool calm = false;         // The second phase: nothing fails any more.
   std::array<std::unique_ptr<Host>, kHosts> hosts;
