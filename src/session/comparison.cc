@@ -37,6 +37,7 @@ void Comparison::captured(EpochId id, compare::Referee::Then then) {
   if (then == compare::Referee::Then::nobody) return;
   from_ = id;
   captured_at_ = clock_.now();
+  at_capture_ = referee_.statistics();
   economy_.captured(captured_at_);
 }
 
@@ -64,7 +65,9 @@ void Comparison::end_run() {
   if (!from_) return;
   from_.reset();
   comparing_ = false;
-  economy_.ended(clock_.now());
+  const auto seen = referee_.statistics();
+  const bool needed = seen.checkpoints != at_capture_.checkpoints;
+  economy_.ended(clock_.now(), needed && seen.released == at_capture_.released);
 }
 
 void Comparison::rest() {

@@ -66,6 +66,7 @@ class Comparison {
   std::optional<EpochId> from_, followed_;  // What the backup runs from, or will; and does.
   EpochId released_;
   Time captured_at_;
+  compare::ComparatorStatistics at_capture_;
   bool comparing_ = false;
   std::atomic<bool> wanted_{false};
   compare::Referee referee_;  // Last: its sinks use the rest.

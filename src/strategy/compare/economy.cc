@@ -16,9 +16,9 @@ void Economy::runs(Time now) {
   if (captured_at_) runs_at_ = now;
 }
 
-void Economy::ended(Time now) {
+void Economy::ended(Time now, bool in_vain) {
   if (!captured_at_) return;
-  const bool paid = runs_at_ && now - *runs_at_ >= *runs_at_ - *captured_at_;
+  const bool paid = !in_vain && runs_at_ && now - *runs_at_ >= *runs_at_ - *captured_at_;
   captured_at_.reset();
   runs_at_.reset();
   if (paid) {

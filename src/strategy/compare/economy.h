@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Whether it pays that the backup runs the guest, too. Until it runs, output waits; from then on
 // what both say leaves at once, until they differ. When they come apart sooner than it took to make
-// them run, a checkpoint an interval would have been cheaper: then there are checkpoints for a
-// while, longer each time it did not pay, until it is tried again. A value; times are arguments.
+// them run, or nothing had left, a checkpoint an interval would have been cheaper: then there are
+// checkpoints for a while, longer each time it did not pay, until it is tried again. A value; times
+// are arguments.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +29,8 @@ class Economy {
 
   void captured(Time now);  // One that it is to run from.
   void runs(Time now);      // It does.
-  void ended(Time now);     // They differ, or what else needs a checkpoint.
+  // They differ, or what else needs a checkpoint. `in_vain`: something waited, and nothing had left.
+  void ended(Time now, bool in_vain = false);
   bool rests() const { return rest_until_.has_value(); }
 
   std::uint64_t runs() const { return runs_; }

@@ -375,4 +375,11 @@ TEST_CASE("comparing that pays goes on; what does not is given longer and longer
   // Whoever rests and takes a checkpoint has not compared.
   economy.ended(now);
   CHECK(economy.in_vain() == 6);
+
+  // It ran for long, and nothing that waited had left.
+  economy.captured(now);
+  economy.runs(now = now + Millis{50});
+  economy.ended(now = now + Millis{5000}, true);
+  rest(Millis{1500});
+  CHECK(economy.in_vain() == 7);
 }
