@@ -32,6 +32,9 @@ struct GuestInfo {
   std::vector<MemoryRegion> memory;
   std::string tracker;       // How written pages are found: "userfaultfd", "soft-dirty", "compare", ...
   std::string accelerator;   // "kvm", "tcg", "none"
+  // What is written is marked outside of this process: another one that attaches to the guest finds
+  // it without start_tracking(). See Session::hold.
+  bool tracking_stays = false;
   bool cooperative = false;  // Stands still only with its own help: see prepare_pause().
   // What a backup must have in common with the primary: versioned machine type, device list, ROM
   // blocks, hypervisor version. JSON; opaque to everybody but the driver.

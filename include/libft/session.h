@@ -109,7 +109,17 @@ struct SessionOptions {
   bool take_over_record = false;  // protect: the record names an earlier session of this host whose
                                   // guest this one re-attached to (`earlier`): win it by a swap.
   Incarnation earlier;
+  // protect, stand_by: goes on in the place of a session that stands still, with these bytes of its
+  // hold(). The replica (stand_by: what make_standby gives first) is the same live guest behind the
+  // same held output, which makes this the same incarnation; see HeldSession::set_running. Empty:
+  // begins anew.
+  std::vector<std::byte> held;
 };
+
+// A libft with the same number understands what hold() of another one returned.
+constexpr std::uint32_t kHeldFormat = 1;
+// A peer bears no silence for longer.
+constexpr Millis kHoldMax{10000};
 
 // What a replica consists of on this host. The guest goes before its gate.
 struct Replica {
@@ -224,6 +234,14 @@ struct SessionEvent {
   std::string json;  // "epoch": the epoch's record as JSON; else empty.
 };
 
+// What a session that stands still leaves to the one that takes its place.
+struct HeldSession {
+  std::vector<std::byte> bytes;  // For SessionOptions::held.
+  // A primary's guest stands still for this alone: whoever attaches to it sets it running, behind a
+  // gate that holds.
+  bool set_running = false;
+};
+
 class Session {
  public:
   // Protects a running guest: creates (or, with take_over_record, wins) the arbiter's record, and
@@ -259,11 +277,23 @@ class Session {
   // protection goes on. Backup. Waits. The text tells how long each part took.
   virtual Result<std::string> test_failover(Nanos patience) = 0;
 
+  // Stands still, for another process that takes this one's place, with a newer libft perhaps: no
+  // failover, no copy of memory. The peer is told to bear the silence for `at_most`, up to kHoldMax;
+  // a primary takes one more epoch, lets its output out, and leaves its guest paused. From the
+  // return on this session does nothing at all, and may be replaced (execve), or destroyed where
+  // guest, gate and the backup's memory outlive it; they are the caller's to hand over.
+  // Refused, and all goes on as before: not in sync with a peer that knows holds; a strategy other
+  // than checkpoint; a guest without tracking_stays. Waits, no longer than about `at_most`.
+  virtual Result<HeldSession> hold(Nanos at_most) = 0;
+  // Nobody takes its place: goes on. What hold() returned is void.
+  virtual Status let_go() = 0;
+
   // The same wishes for a caller that must not wait: `done` is called once, on the session's
   // thread, and returns quickly; a session that ends first may leave it out.
   enum class Wish { switch_over, fail_over, unprotect, verify, test_failover };
   virtual void post(Wish wish, std::function<void(Result<std::string>)> done) = 0;
   virtual void post_change(Strategy to, std::function<void(Result<std::string>)> done) = 0;
+  virtual void post_hold(Nanos at_most, std::function<void(Result<HeldSession>)> done) = 0;
 
   // Readable when process() has something to deliver. Level-triggered; valid while the session is.
   virtual int poll_fd() const = 0;

@@ -32,6 +32,7 @@ struct ReleaseOutput {
 struct OpenOutput {};
 struct DiscardOutput {};
 struct ResumeGuest {};  // After a checkpoint with stay_paused.
+struct Held {};  // Paused, the last epoch acknowledged and released: another process may go on.
 struct StopGuest {
   std::string why;
 };  // For good: another replica owns it, or it ended.
@@ -71,8 +72,8 @@ struct Tell {
 };  // For the log and the host's event sink.
 
 using Action = std::variant<BeginSync, DropPeer, TakeCheckpoint, ReleaseOutput, OpenOutput,
-                            DiscardOutput, ResumeGuest, StopGuest, ApplyEpoch, StartOver, StandDown,
-                            Promote, SendMessage, SwapRecord, ReadRecord, Tell>;
+                            DiscardOutput, ResumeGuest, Held, StopGuest, ApplyEpoch, StartOver,
+                            StandDown, Promote, SendMessage, SwapRecord, ReadRecord, Tell>;
 using Actions = std::vector<Action>;
 
 }  // namespace libft::core

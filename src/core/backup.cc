@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace libft::core {
 
@@ -24,9 +25,31 @@ std::string_view to_string(BackupState state) {
 Backup::Backup(Incarnation self, BackupOptions options)
     : self_(std::move(self)), options_(options) {}
 
+Backup Backup::held(Incarnation self, const Image& image, BackupOptions options, Time now) {
+  Backup backup(std::move(self), options);
+  backup.state_ = BackupState::in_sync;
+  backup.primary_ = image.primary;
+  backup.generation_ = image.generation;
+  backup.newest_ = image.newest;
+  backup.guest_paused_ = image.guest_paused;
+  backup.image_complete_ = true;
+  backup.hold_until_ = now + options.held_patience;
+  backup.silent_since_ = "nobody was heard since this process began";
+  return backup;
+}
+
+Status Backup::can_hold() const {
+  if (state_ == BackupState::in_sync && connected_ && !suspected_ && !guest_ended_) return {};
+  return Status(Code::refused,
+                fmt::format("not in sync with a primary that is heard ({})", to_string(state_)));
+}
+
 std::optional<Time> Backup::wake_at() const {
-  if (claim_at_ && ask_at_) return std::min(*claim_at_, *ask_at_);
-  return claim_at_ ? claim_at_ : ask_at_;
+  std::optional<Time> at = claim_at_ && ask_at_ ? std::min(*claim_at_, *ask_at_)
+                           : claim_at_          ? claim_at_
+                                                : ask_at_;
+  if (silent_since_) at = std::min(at.value_or(hold_until_), hold_until_);
+  return at;
 }
 
 // A replica that wants to promote first stops acknowledging; that is half of "no clock needed".
@@ -58,6 +81,7 @@ void Backup::claim(Actions& actions, const std::string& why) {
 }
 
 void Backup::give_up(Actions& actions, const std::string& why) {
+  silent_since_.reset();
   attempt_.reset();
   ask_at_.reset();
   claim_at_.reset();
@@ -111,6 +135,8 @@ void Backup::decide(Time now, Actions& actions, const OwnershipRecord& record) {
 
 Actions Backup::on_tick(Time now) {
   Actions actions;
+  if (silent_since_ && now >= hold_until_)
+    actions = on_suspected(now, *std::exchange(silent_since_, std::nullopt), Nanos{0});
   if (claim_at_ && now >= *claim_at_) claim(actions, "the primary is silent");
   if (ask_at_ && now >= *ask_at_) ask(actions);
   return actions;
@@ -124,6 +150,8 @@ Actions Backup::on_welcome(Time, const wire::Welcome& welcome, Generation genera
   connected_ = true;
   suspected_ = false;
   claim_at_.reset();
+  hold_until_ = {};
+  silent_since_.reset();
   primary_ = welcome.primary;
   if (!welcome.resume) {
     if (image_complete_) {
@@ -192,6 +220,10 @@ Actions Backup::on_switch_over(Time, EpochId id) {
 
 Actions Backup::on_suspected(Time now, const std::string& why, Nanos head_start_given) {
   Actions actions;
+  if (bears_silence(now)) {
+    silent_since_ = why;
+    return actions;
+  }
   suspected_ = true;
   if (state_ == BackupState::syncing) {
     give_up(actions, why);
@@ -206,10 +238,19 @@ Actions Backup::on_suspected(Time now, const std::string& why, Nanos head_start_
 
 Actions Backup::on_alive(Time) {
   suspected_ = false;
+  silent_since_.reset();
   claim_at_.reset();
   // Nothing was attempted yet, so there is nothing to wait for.
   if (state_ == BackupState::claiming && !forced_ && !attempt_) state_ = before_claim_;
   return {};
+}
+
+Actions Backup::on_hold(Time now, Nanos at_most) {
+  Actions actions;
+  if (state_ != BackupState::in_sync || !connected_) return actions;
+  hold_until_ = now + at_most;
+  actions.push_back(SendMessage{wire::Hold{0, true}, generation_});
+  return actions;
 }
 
 Actions Backup::on_ended(Time, const std::string& text) {

@@ -41,11 +41,26 @@ struct BackupOptions {
   Nanos head_start = Millis{25};
   Nanos ask_again = Millis{50};
   bool automatic = true;  // False: only fail_over() and SwitchOver make it claim.
+  // After held(): how long the primary may leave it unheard. Longer than a primary waits for its
+  // backup to reconnect, so that one that lives has taken this replica out by then.
+  Nanos held_patience = Millis{3000};
 };
 
 class Backup {
  public:
   Backup(Incarnation self, BackupOptions options);
+
+  // Goes on where another process stopped, with the complete image that it had.
+  struct Image {
+    Incarnation primary;
+    Generation generation;
+    EpochId newest;
+    bool guest_paused = false;
+  };
+  static Backup held(Incarnation self, const Image& image, BackupOptions options, Time now);
+  // What held() is to be given. REQUIRES: can_hold().
+  Image image() const { return {primary_, generation_, newest_, guest_paused_}; }
+  Status can_hold() const;
 
   BackupState state() const { return state_; }
   const Incarnation& self() const { return self_; }
@@ -57,6 +72,8 @@ class Backup {
     return suspected_ && (state_ == BackupState::holding || state_ == BackupState::in_sync);
   }
   std::optional<Time> wake_at() const;
+  // The primary said that it would be silent.
+  bool bears_silence(Time now) const { return now < hold_until_; }
   // While it does not acknowledge, frames that arrive are left waiting, in order: an epoch that is
   // not acknowledged must not become the one that is promoted.
   bool acknowledges() const;
@@ -74,6 +91,7 @@ class Backup {
   Actions on_switch_over(Time now, EpochId id);
   Actions on_suspected(Time now, const std::string& why, Nanos head_start_given);
   Actions on_alive(Time now);
+  Actions on_hold(Time now, Nanos at_most);  // The primary's: its silence is borne for so long.
   Actions on_ended(Time now, const std::string& text);
   Actions on_swap(Time now, const SwapAnswer& answer);
   Actions on_read(Time now, const ReadAnswer& answer);
@@ -106,7 +124,9 @@ class Backup {
   bool connected_ = false;
   bool forced_ = false;  // By a person, or asked by the primary.
   bool suspected_ = false;
-  std::optional<Time> claim_at_;  // The head start's end.
+  std::optional<Time> claim_at_;             // The head start's end.
+  Time hold_until_;                          // The primary's, or until held() must have heard it.
+  std::optional<std::string> silent_since_;  // Its hold began: why it is to be suspected.
   std::optional<Attempt> attempt_;
   bool question_out_ = false;
   std::optional<Time> ask_at_;

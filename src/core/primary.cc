@@ -38,6 +38,19 @@ Primary::Primary(Incarnation self, OwnershipRecord record, Epoch next, PrimaryOp
   last_.resumed_at = now;
 }
 
+Primary Primary::held(Incarnation self, OwnershipRecord record, Epoch newest,
+                      PrimaryOptions options, Time now) {
+  Primary primary(std::move(self), std::move(record), newest.next(), options, now);
+  for (const Incarnation& one : primary.record_.in_sync)
+    if (one != primary.self_) primary.peer_ = one;
+  primary.state_ = PrimaryState::protecting;
+  primary.disconnected_at_ = now;
+  primary.confirm_ = true;
+  primary.ask_at_ = now;
+  primary.output_waiting_ = true;  // Nobody told this process of what the guest has sent.
+  return primary;
+}
+
 // --- what is known ------------------------------------------------------------------------------
 
 bool Primary::checkpointing() const {
@@ -58,13 +71,17 @@ Time Primary::wake_at() const {
   if (ask_at_) at = std::min(at, *ask_at_);
   if (state_ == PrimaryState::handing_over && !guest_lost_)
     at = std::min(at, handed_over_at_ + options_.handover_patience);
-  if (state_ == PrimaryState::protecting && !peer_connected_)
-    at = std::min(at, disconnected_at_ + options_.reconnect_patience);
+  if (state_ == PrimaryState::protecting && !peer_connected_) at = std::min(at, reconnect_by());
+  if (silent_since_) at = std::min(at, hold_until_);
   if (state_ == PrimaryState::syncing) at = std::min(at, progress_at_ + options_.sync_patience);
   if (awaits_ack()) at = std::min(at, progress_at_ + ack_limit());
   if (checkpointing() && room())
     at = std::min(at, next_checkpoint(options_.interval, last_, output_waiting_));
   return at;
+}
+
+Time Primary::reconnect_by() const {
+  return std::max(disconnected_at_ + options_.reconnect_patience, hold_until_);
 }
 
 Primary::Welcome Primary::consider(const wire::Hello& hello) const {
@@ -125,7 +142,7 @@ void Primary::take(Actions& actions, TakeCheckpoint order) {
 void Primary::maybe_checkpoint(Time now, Actions& actions) {
   if (!checkpointing() || !room()) return;
   TakeCheckpoint order{.id = {record_.generation, issued_.next()}};
-  if (state_ == PrimaryState::protecting && (switch_wanted_ || guest_ended_)) {
+  if (state_ == PrimaryState::protecting && (switch_wanted_ || hold_wanted_ || guest_ended_)) {
     order.stay_paused = true;
     order.guest_ended = guest_ended_;
     return take(actions, order);
@@ -201,6 +218,9 @@ void Primary::forget_peer() {
   peer_gone_ = false;
   unprotect_wanted_ = false;
   switch_wanted_ = false;
+  hold_wanted_ = held_ = false;
+  hold_until_ = {};
+  silent_since_.reset();
   acknowledged_ = captured_;
   in_flight_.clear();
   join_next_ = false;
@@ -244,11 +264,20 @@ void Primary::settle_final(Actions& actions) {
   if (state_ != PrimaryState::protecting || !final_ || released_.epoch < *final_) return;
   if (released_.generation != record_.generation) return;
   if (guest_ended_) return record_end(actions);
+  if (hold_wanted_ && !std::exchange(held_, true)) actions.push_back(Held{});
   if (!switch_wanted_) return;
   state_ = PrimaryState::handing_over;
   handed_over_at_ = seen_;
   ask_at_ = seen_ + options_.ask_again;
   actions.push_back(SendMessage{wire::SwitchOver{released_}, record_.generation});
+}
+
+// The guest was left paused for something that is not wanted any more.
+void Primary::run_on(Actions& actions) {
+  if (!final_ || capturing_ || state_ != PrimaryState::protecting) return;
+  if (switch_wanted_ || hold_wanted_ || guest_ended_) return;
+  final_.reset();
+  if (!guest_lost_) actions.push_back(ResumeGuest{});
 }
 
 // Our own swap landed.

@@ -17,6 +17,9 @@
 //   lost in any state, or a record that names another owner:                  v
 //                                                       fenced <--------------+
 //
+// For another process to take its place (hold) a primary stays protecting, its guest paused; there
+// held() begins, with the peer not yet connected.
+//
 // The gate holds output from joining on, until OpenOutput. After an attempted swap nothing is
 // released until a definite answer: the *same* swap is asked again while it is unknown, because a
 // swap that was never answered may still land.
@@ -71,6 +74,11 @@ class Primary {
   // `record` is definite and names `self` as its owner. The next epoch is `next`.
   Primary(Incarnation self, OwnershipRecord record, Epoch next, PrimaryOptions options, Time now);
 
+  // Goes on where another process was Held: after the acknowledged and released epoch `newest`, the
+  // guest as it stood. `record` is what it was then, and is read before anything is released.
+  static Primary held(Incarnation self, OwnershipRecord record, Epoch newest,
+                      PrimaryOptions options, Time now);
+
   PrimaryState state() const { return state_; }
   const OwnershipRecord& record() const { return record_; }
   const Incarnation& self() const { return self_; }
@@ -105,6 +113,8 @@ class Primary {
   Actions on_sync_converged(Time now);                    // Next: the checkpoint that completes it.
   Actions on_disconnected(Time now, const std::string& why);  // The connection; not yet the peer.
   Actions on_suspected(Time now, const std::string& why);     // The detector's.
+  Actions on_alive(Time now);                                 // Likewise.
+  Actions on_hold(Time now, Nanos at_most);  // The backup's: its silence is borne for so long.
   Actions on_captured(Time now, EpochId id, LastCheckpoint last);
   Actions on_capture_failed(Time now, EpochId id, const std::string& why);
   Actions on_ack(Time now, EpochId id);
@@ -119,6 +129,14 @@ class Primary {
   Status can_switch_over() const;
   Actions switch_over(Time now);
   Actions unprotect(Time now);
+  // For another process to go on: one more epoch, after which the guest stays paused; Held when it
+  // is acknowledged and released. Until let_go(), or until something else came first: not
+  // holding().
+  Status can_hold() const;
+  Actions hold(Time now);
+  Actions let_go(Time now);
+  bool holding() const { return hold_wanted_; }
+  bool bears_silence(Time now) const { return now < hold_until_; }  // The backup's.
 
  private:
   struct Attempt {
@@ -146,6 +164,8 @@ class Primary {
   void definite(Time now, Actions& actions);
   void record_end(Actions& actions);
   void settle_final(Actions& actions);
+  void run_on(Actions& actions);
+  Time reconnect_by() const;
 
   Incarnation self_;
   OwnershipRecord record_;
@@ -177,10 +197,12 @@ class Primary {
   Time seen_;                   // The latest event.
   Time handed_over_at_, disconnected_at_;
   std::uint64_t pages_awaited_ = 0;  // Captured since then, about.
-  Time progress_at_;  // When an acknowledgement last came, or began to be awaited.
+  Time progress_at_;                 // When an acknowledgement last came, or began to be awaited.
 
   bool guest_ended_ = false, guest_lost_ = false;
-  bool unprotect_wanted_ = false, switch_wanted_ = false;
+  bool unprotect_wanted_ = false, switch_wanted_ = false, hold_wanted_ = false, held_ = false;
+  Time hold_until_;                          // The backup's.
+  std::optional<std::string> silent_since_;  // Its hold began: why it was suspected.
 };
 
 }  // namespace libft::core

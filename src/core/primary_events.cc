@@ -17,10 +17,13 @@ Actions Primary::on_tick(Time now) {
     remove_peer(actions, "the backup did not take over in time");
     return actions;
   }
-  if (state_ == PrimaryState::protecting && !peer_connected_ &&
-      now - disconnected_at_ >= options_.reconnect_patience) {
+  if (state_ == PrimaryState::protecting && !peer_connected_ && now >= reconnect_by()) {
     // Its heart beats, but it does not come back: output cannot wait for ever.
     remove_peer(actions, "the backup did not reconnect in time");
+    return actions;
+  }
+  if (state_ == PrimaryState::protecting && silent_since_ && now >= hold_until_) {
+    remove_peer(actions, *std::exchange(silent_since_, std::nullopt));
     return actions;
   }
   if (state_ == PrimaryState::syncing && now - progress_at_ >= options_.sync_patience) {
@@ -65,6 +68,8 @@ Actions Primary::on_backup(Time now, const wire::Hello& hello) {
   }
   // The same backup is back with its image: what it lacks goes with the next epoch.
   peer_connected_ = true;
+  hold_until_ = {};
+  silent_since_.reset();
   progress_at_ = now;
   if (state_ == PrimaryState::handing_over) {  // It may never have heard that it is to take over.
     ask_to_take_over(actions, hello.newest_complete.epoch);
@@ -134,12 +139,33 @@ Actions Primary::on_suspected(Time now, const std::string& why) {
       peer_gone_ = true;
       gone_why_ = why;
       break;
-    case PrimaryState::protecting: remove_peer(actions, why); break;
+    case PrimaryState::protecting:
+      if (bears_silence(now)) {
+        silent_since_ = why;
+      } else {
+        remove_peer(actions, why);
+      }
+      break;
     case PrimaryState::handing_over:
       if (!guest_lost_) remove_peer(actions, why);
       break;
     default: break;
   }
+  return actions;
+}
+
+Actions Primary::on_alive(Time now) {
+  observe(now);
+  silent_since_.reset();
+  return {};
+}
+
+Actions Primary::on_hold(Time now, Nanos at_most) {
+  Actions actions;
+  observe(now);
+  if (!is_protected() || hold_wanted_) return actions;  // Not two at a time.
+  hold_until_ = now + at_most;
+  actions.push_back(SendMessage{wire::Hold{0, true}, record_.generation});
   return actions;
 }
 
@@ -156,6 +182,7 @@ Actions Primary::on_captured(Time now, EpochId id, LastCheckpoint last) {
   captured_ = id.epoch;
   if (peer_) in_flight_.push_back(id.epoch);
   if (join_next_) begin_joining(actions);
+  run_on(actions);
   return actions;
 }
 
@@ -164,6 +191,7 @@ Actions Primary::on_capture_failed(Time now, EpochId id, const std::string& why)
   observe(now);
   capturing_ = false;
   final_.reset();
+  hold_wanted_ = false;
   last_.resumed_at = now;  // Tried again after an interval.
   actions.push_back(Tell{"checkpoint_failed", fmt::format("epoch {}: {}", to_string(id), why)});
   if (join_next_) {
@@ -320,7 +348,7 @@ Actions Primary::on_guest_lost(Time now, const std::string& why) {
 }
 
 Status Primary::can_switch_over() const {
-  if (is_protected() && !final_) return {};
+  if (is_protected() && !final_ && !hold_wanted_) return {};
   return Status(Code::refused,
                 fmt::format("not protected now ({}): wait until `ftctl status` says protected",
                             to_string(state_)));
@@ -345,6 +373,29 @@ Actions Primary::unprotect(Time now) {
     case PrimaryState::protecting: remove_peer(actions, "unprotect"); break;
     default: break;
   }
+  return actions;
+}
+
+Status Primary::can_hold() const { return can_switch_over(); }
+
+Actions Primary::hold(Time now) {
+  Actions actions;
+  observe(now);
+  if (!can_hold()) return actions;
+  hold_wanted_ = true;
+  held_ = false;
+  maybe_checkpoint(now, actions);
+  return actions;
+}
+
+Actions Primary::let_go(Time now) {
+  Actions actions;
+  observe(now);
+  if (!std::exchange(hold_wanted_, false)) return actions;
+  held_ = false;
+  if (guest_ended_ && !capturing_) final_.reset();  // That epoch was not yet its last.
+  run_on(actions);
+  maybe_checkpoint(now, actions);
   return actions;
 }
 

@@ -13,14 +13,14 @@ namespace {
 
 constexpr std::size_t kPagesHashedAtOnce = 256;
 
+}  // namespace
+
 core::BackupOptions core_options(const Context& context) {
   core::BackupOptions options;
   options.head_start = context.options.head_start;
   options.automatic = context.options.automatic_failover && context.arbiter.automatic();
   return options;
 }
-
-}  // namespace
 
 Result<Incarnation> new_incarnation(const std::string& host) {
   Incarnation incarnation{host, {}};
@@ -49,9 +49,11 @@ BackupRunner::BackupRunner(Context& context, Replica& replica, Promoted promoted
 }
 
 BackupRunner::~BackupRunner() {
-  if (core_.state() != core::BackupState::promoted) send(wire::Bye{"the backup stops"}, {});
+  if (core_.state() != core::BackupState::promoted && !left_)
+    send(wire::Bye{"the backup stops"}, {});
   connector_.reset();  // First: its thread uses the rest.
   give_up_trial("the session ends");
+  if (holding_) end_hold(failure(Code::cancelled, "the session stopped"));
 }
 
 void BackupRunner::connect() {
@@ -161,6 +163,7 @@ void BackupRunner::tick() {
   execute_due();
   handle_waiting();
   send_said();
+  go_on_with_hold();
   if (detector_) detector_->progress();
 }
 
@@ -225,6 +228,7 @@ void BackupRunner::on_welcomed(const wire::Welcome& welcome, Generation generati
   context_.tell(LogLevel::info, "connected", description, {});
   perform(core_.on_welcome(context_.now(), welcome, generation));
   connected_ = true;
+  features_ = welcome.features;
   if (welcome.resume && shelf_ && !follow_)
     send(wire::Followed{shelf_->image()}, core_.generation());
   acknowledge_executed();
@@ -242,7 +246,8 @@ void BackupRunner::handle_waiting() {
   if (handling_) return;
   handling_ = true;
   const auto has_room = [this] {
-    return !(trying_ && trying_->holds) && !in_doubt() && !(shadow_ && shadow_->waits) &&
+    return !stands_ && !(trying_ && trying_->holds) && !in_doubt() &&
+           !(shadow_ && shadow_->waits) &&
            !(follow_ && follow_->full() && !(delay_ && delay_->has_room()));
   };
   while (!waiting_.empty() && core_.acknowledges() && has_room()) {
@@ -333,6 +338,7 @@ void BackupRunner::on_message(const wire::Message& message, Generation generatio
   const Time now = context_.now();
   if (const auto* joined = std::get_if<wire::Joined>(&message))
     return perform(core_.on_joined(now, joined->generation));
+  if (const auto* hold = std::get_if<wire::Hold>(&message)) return on_hold(*hold);
   if (const auto* change = std::get_if<wire::Change>(&message))
     return become(strategy_of(change->features));
   if (const auto* over = std::get_if<wire::SwitchOver>(&message))
@@ -373,6 +379,7 @@ void BackupRunner::on_detector(const DetectorEvent& event) {
   if (event.kind == DetectorEvent::Kind::suspected) {
     suspected_at_ = event.at;
     heard_last_ = event.at - event.silence;
+    if (core_.bears_silence(now)) return perform(core_.on_suspected(now, event.detail, Nanos{0}));
     context_.statistics.update([&](SessionStatus& s) {
       ++s.heartbeat_suspicions;
       s.detect_ms = to_ms(event.silence);

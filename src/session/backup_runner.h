@@ -16,6 +16,7 @@
 #include "session/context.h"
 #include "session/examine_thread.h"
 #include "session/follow_thread.h"
+#include "session/held.h"
 #include "session/input_copies.h"
 #include "session/memory_hash.h"
 #include "session/reload_thread.h"
@@ -37,6 +38,8 @@ struct Promotion {
   bool stay_paused = false;
 };
 
+core::BackupOptions core_options(const Context& context);
+
 class BackupRunner {
  public:
   using Promoted = std::function<void(Promotion)>;
@@ -45,6 +48,9 @@ class BackupRunner {
   // the guest is then ready to run.
   static Result<std::unique_ptr<BackupRunner>> make(Context& context, Replica& replica,
                                                     Promoted promoted);
+  // Goes on where another process stood still: what make_standby gives holds its image.
+  static Result<std::unique_ptr<BackupRunner>> take_up(Context& context, Replica& replica,
+                                                       Promoted promoted, Held held);
   ~BackupRunner();
 
   std::optional<Time> wake_at() const;
@@ -54,6 +60,11 @@ class BackupRunner {
   void test_failover(TrialDone done);
   // A connection of somebody who would be a witness; anybody else's is refused.
   void offer(std::unique_ptr<Transport> connection, std::vector<std::byte> received);
+  // As in PrimaryRunner.
+  using HoldDone = std::function<void(Result<HeldSession>)>;
+  void hold(Nanos at_most, HoldDone done);
+  void let_go();
+  void leave() { left_ = true; }
   // A trial that this runner leaves behind: it may take seconds to end.
   std::unique_ptr<Trial> take_trial();
 
@@ -140,6 +151,12 @@ class BackupRunner {
   void on_trial_over();
   void on_trial_done(const Status& status);
   void give_up_trial(const std::string& why);
+  Status can_hold() const;
+  void on_hold(const wire::Hold& hold);
+  void bear_silence(Nanos at_most);
+  void go_on_with_hold();
+  void end_hold(Result<HeldSession> outcome);
+  HeldSession held() const;
   void answer_probe(const std::vector<std::byte>& state);
   void on_lost(const Status& status);
   void on_not_welcome(const Status& status);
@@ -237,6 +254,14 @@ class BackupRunner {
   };
   std::optional<Trying> trying_;
   std::unique_ptr<Trial> trial_;
+  struct Holding {
+    HoldDone done;
+    Time until;
+  };
+  std::optional<Holding> holding_;
+  std::uint64_t features_ = 0;  // Of the present connection.
+  bool stands_ = false;         // Somebody may go on from the image as it is.
+  bool left_ = false;
   ActionQueue actions_;
   bool handling_ = false, connected_ = false;
   Time suspected_at_, claimed_at_;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "os/thread.h"
@@ -17,6 +18,7 @@ constexpr Nanos kBetweenDials = Millis{200};
 // A primary that takes a backup and gives it up before it has an image (its guest is suspended by
 // others, or has changed) does so for as long as that lasts: it is asked less and less often.
 constexpr Nanos kBetweenDialsMax = std::chrono::seconds{5};
+constexpr Nanos kBetweenHurriedDials = Millis{20};
 constexpr Nanos kWelcomePatience = std::chrono::seconds{15};
 
 }  // namespace
@@ -59,6 +61,11 @@ void Connector::take_another_way() {
   transport_->close();
 }
 
+void Connector::hurry(Nanos at_most) {
+  const std::scoped_lock lock(mutex_);
+  hurry_until_ = std::chrono::steady_clock::now() + at_most;
+}
+
 Status Connector::send(const std::vector<std::byte>& frame) {
   std::shared_ptr<Transport> transport;
   {
@@ -88,6 +95,7 @@ void Connector::pause_before_dialing(bool welcomed) {
   std::unique_lock lock(mutex_);
   const bool given_up = welcomed && self_->image_of.nobody();
   pause_ = given_up ? std::min(2 * pause_, kBetweenDialsMax) : kBetweenDials;
+  if (std::chrono::steady_clock::now() < hurry_until_) pause_ = kBetweenHurriedDials;
   changed_.wait_for(lock, pause_, [&] { return stopping_ || another_way_; });
 }
 

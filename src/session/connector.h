@@ -28,7 +28,7 @@ class Connector {
   static constexpr std::uint64_t kBackupFeatures =
       wire::feature::delta_pages | wire::feature::delta_state | wire::feature::logs |
       wire::feature::executed | wire::feature::rebases | wire::feature::changes |
-      wire::feature::delays | wire::feature::compares;
+      wire::feature::delays | wire::feature::compares | wire::feature::holds;
   struct Self {  // What a Hello says of this replica.
     Incarnation self;
     EpochId newest;
@@ -56,6 +56,8 @@ class Connector {
   void hang_up();  // Closes the connection that stands, if any; dials again.
   // The same, at once and by another way: nothing arrives by the one that it takes.
   void take_another_way();
+  // The primary is expected back soon after it hangs up: dials more often for so long.
+  void hurry(Nanos at_most);
   // The session is done with a frame of that size.
   void done_with(std::size_t bytes) { credit_.give(bytes); }
 
@@ -76,6 +78,7 @@ class Connector {
   std::shared_ptr<Transport> transport_;
   std::optional<Self> self_;
   Nanos pause_;
+  std::chrono::steady_clock::time_point hurry_until_{};
   bool another_way_ = false, stopping_ = false;
   std::jthread thread_;
 };

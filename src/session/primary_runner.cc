@@ -44,17 +44,18 @@ Result<std::unique_ptr<PrimaryRunner>> PrimaryRunner::make(Context& context, Rep
                                                            Incarnation self, OwnershipRecord record,
                                                            Epoch next) {
   const auto options = core_options(context.options, replica.gate->limits());
-  std::unique_ptr<PrimaryRunner> runner(
-      new PrimaryRunner(context, replica, std::move(self), std::move(record), next, options));
+  std::unique_ptr<PrimaryRunner> runner(new PrimaryRunner(
+      context, replica,
+      core::Primary(std::move(self), std::move(record), next, options, context.now())));
   FT_TRY(runner->prepare());
+  FT_TRY(runner->open_gate());
   return runner;
 }
 
-PrimaryRunner::PrimaryRunner(Context& context, Replica& replica, Incarnation self,
-                             OwnershipRecord record, Epoch next, core::PrimaryOptions options)
+PrimaryRunner::PrimaryRunner(Context& context, Replica& replica, core::Primary core)
     : context_(context),
       replica_(replica),
-      core_(std::move(self), std::move(record), next, options, context.now()),
+      core_(std::move(core)),
       posting_(context.mailbox),
       own_posting_(context.mailbox),
       detector_posting_(context.mailbox) {}
@@ -66,11 +67,14 @@ Status PrimaryRunner::prepare() {
   replica_.gate->set_waiting_sink(own_posting_.later([this] { on_output_waiting(); }));
   replica_.guest->set_event_sink(
       own_posting_.later<GuestEvent>([this](const GuestEvent& event) { on_guest_event(event); }));
-  context_.parts.guard->arm(Nanos{0});
-  FT_TRY(replica_.gate->open());
   forget_peer();
   publish();
   return {};
+}
+
+Status PrimaryRunner::open_gate() {
+  context_.parts.guard->arm(Nanos{0});
+  return replica_.gate->open();
 }
 
 std::uint64_t PrimaryRunner::reference_bytes_max() const {
@@ -111,7 +115,8 @@ PrimaryRunner::~PrimaryRunner() {
   end_log();
   if (verification_) verification_->done(failure(Code::cancelled, "the session stopped"));
   if (change_) change_->done(failure(Code::cancelled, "the session stopped"));
-  if (tracking_) replica_.guest->stop_tracking();
+  if (holding_) end_hold(failure(Code::cancelled, "the session stopped"));
+  if (tracking_ && !left_) replica_.guest->stop_tracking();
 }
 
 // --- doing what the machine asks ----------------------------------------------------------------
@@ -149,6 +154,8 @@ void PrimaryRunner::perform_one(const core::Action& action) {
           gate.discard();
         } else if constexpr (std::is_same_v<What, core::ResumeGuest>) {
           told(replica_.guest->resume(), "resume the guest");
+        } else if constexpr (std::is_same_v<What, core::Held>) {
+          if (holding_) holding_->stands = true;
         } else if constexpr (std::is_same_v<What, core::StopGuest>) {
           stop_guest(what.why);
         } else if constexpr (std::is_same_v<What, core::SendMessage>) {
@@ -179,6 +186,7 @@ void PrimaryRunner::tick() {
   if (!core_.must_confirm()) context_.parts.guard->beat();
   if (following_) watch_log();
   go_on_with_change();
+  go_on_with_hold();
   if (detector_) detector_->progress();
 }
 
@@ -189,8 +197,10 @@ void PrimaryRunner::on_message(const wire::Message& message) {
   if (const auto* ack = std::get_if<wire::Ack>(&message)) {
     if (following_) following_->recorder.acknowledged(ack->id);
     perform(core_.on_ack(now, ack->id));
-    return go_on_with_change();
+    go_on_with_change();
+    return go_on_with_hold();
   }
+  if (const auto* hold = std::get_if<wire::Hold>(&message)) return on_hold(*hold);
   if (const auto* followed = std::get_if<wire::Followed>(&message)) return on_followed(*followed);
   if (const auto* probe = std::get_if<wire::ProbeAnswer>(&message)) return on_probe_answer(*probe);
   if (const auto* verify = std::get_if<wire::Verify>(&message)) return on_verify(*verify);

@@ -14,6 +14,7 @@
 #include "session/comparison.h"
 #include "session/connection.h"
 #include "session/context.h"
+#include "session/held.h"
 #include "session/input_copies.h"
 #include "session/memory_hash.h"
 #include "session/sync.h"
@@ -31,6 +32,9 @@ class PrimaryRunner {
   static Result<std::unique_ptr<PrimaryRunner>> make(Context& context, Replica& replica,
                                                      Incarnation self, OwnershipRecord record,
                                                      Epoch next);
+  // Goes on where another process stood still: nothing is opened before the record was read.
+  static Result<std::unique_ptr<PrimaryRunner>> take_up(Context& context, Replica& replica,
+                                                        const Held& held);
   ~PrimaryRunner();
 
   void offer(std::unique_ptr<Transport> connection, std::vector<std::byte> received);
@@ -43,6 +47,12 @@ class PrimaryRunner {
   // `done` when it is in effect, or will not be.
   using ChangeDone = std::function<void(Result<std::string>)>;
   void change_strategy(Strategy to, ChangeDone done);
+  // Whoever is handed the bytes has no more to do with this runner before let_go(); leave() is for
+  // one whose replica goes on without it.
+  using HoldDone = std::function<void(Result<HeldSession>)>;
+  void hold(Nanos at_most, HoldDone done);
+  void let_go();
+  void leave() { left_ = true; }
   const core::Primary& core() const { return core_; }
 
  private:
@@ -70,9 +80,21 @@ class PrimaryRunner {
     std::optional<MemoryHash> memory;  // Of the guest as it was captured.
   };
 
-  PrimaryRunner(Context& context, Replica& replica, Incarnation self, OwnershipRecord record,
-                Epoch next, core::PrimaryOptions options);
+  struct Holding {
+    HoldDone done;
+    Time until;
+    bool agreed = false;  // The backup answered.
+    bool stands = false;  // The guest, after an epoch that is released.
+  };
+
+  PrimaryRunner(Context& context, Replica& replica, core::Primary core);
   Status prepare();
+  Status open_gate();
+  Status can_hold() const;
+  void on_hold(const wire::Hold& hold);
+  void go_on_with_hold();
+  void end_hold(Result<HeldSession> outcome);
+  HeldSession held() const;
   Status prepare_to_replicate();
   std::uint64_t reference_bytes_max() const;
 
@@ -203,6 +225,7 @@ class PrimaryRunner {
     std::optional<core::TakeCheckpoint> waits;  // For what is in flight.
   };
   std::optional<Changing> change_;
+  std::optional<Holding> holding_;
   struct ImageBefore {  // The checkpoint of that epoch builds on an image older than the log.
     Epoch first;
     EpochId image;
@@ -215,6 +238,7 @@ class PrimaryRunner {
   bool owner_paused_ = false;
   bool heard_ = false;  // The present detector has heard the backup.
   bool was_protected_ = false;
+  bool left_ = false;
   Time paused_before_;
 };
 

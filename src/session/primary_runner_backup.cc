@@ -86,7 +86,7 @@ void PrimaryRunner::welcome(std::unique_ptr<Transport> transport, std::vector<st
   wire::Welcome answer;
   answer.version = std::min(wire::kVersion, hello.version_max);
   answer.features = hello.features & (wire::feature::delta_pages | wire::feature::delta_state |
-                                      wire::feature::delays);
+                                      wire::feature::delays | wire::feature::holds);
   answer.features |= features_of(strategy_with(hello.features));
   answer.primary = core_.self();
   answer.shape = shape_of(replica_.guest->info());
@@ -143,14 +143,18 @@ void PrimaryRunner::start_detector(std::uint64_t token) {
 }
 
 void PrimaryRunner::on_detector(const DetectorEvent& event) {
-  if (event.kind == DetectorEvent::Kind::alive) heard_ = true;
+  if (event.kind == DetectorEvent::Kind::alive) {
+    heard_ = true;
+    perform(core_.on_alive(context_.now()));
+  }
   if (event.kind != DetectorEvent::Kind::suspected) {
     context_.tell(LogLevel::info, "heartbeat", event.detail, {});
     return;
   }
   // A backup dials heartbeats when its standby is made, which takes as long as it takes.
   if (!heard_ && core_.state() == core::PrimaryState::syncing) return;
-  context_.statistics.update([](SessionStatus& s) { ++s.heartbeat_suspicions; });
+  if (!core_.bears_silence(context_.now()))
+    context_.statistics.update([](SessionStatus& s) { ++s.heartbeat_suspicions; });
   perform(core_.on_suspected(context_.now(), event.detail));
 }
 

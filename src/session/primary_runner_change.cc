@@ -30,7 +30,8 @@ void PrimaryRunner::change_strategy(Strategy to, ChangeDone done) {
                           "this guest followed another host before, and its gate rewrites "
                           "connections that were opened then: it cannot be compared"));
   }
-  if (change_) return done(failure(Code::refused, "another change of strategy is under way"));
+  if (change_ || holding_)
+    return done(failure(Code::refused, "another change of strategy, or a hold, is under way"));
   const auto needs = features_of(to) | wire::feature::changes;
   if (core_.peer() && (peer_features_ & needs) != needs)
     return done(failure(Code::unsupported,

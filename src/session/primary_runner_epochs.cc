@@ -213,9 +213,9 @@ void PrimaryRunner::finish_released(EpochId through, Nanos took) {
 }
 
 void PrimaryRunner::verify(VerifyDone done) {
-  if (!core_.is_protected() || verification_)
-    return done(failure(Code::refused, verification_ ? "a verification is under way"
-                                                     : "the guest is not protected now"));
+  if (verification_ || holding_)
+    return done(failure(Code::refused, "a verification, or a hold, is under way"));
+  if (!core_.is_protected()) return done(failure(Code::refused, "the guest is not protected now"));
   verification_ = Verification{std::move(done), {}, {}, {}};
   perform(core_.on_output_waiting(context_.now()));  // A checkpoint soon.
 }

@@ -21,6 +21,7 @@ namespace libft {
 namespace {
 
 using session::BackupRunner;
+using session::Held;
 using session::Mailbox;
 using session::PrimaryRunner;
 using session::Promotion;
@@ -56,6 +57,11 @@ class SessionImpl final : public Session {
   }
 
   ~SessionImpl() override {
+    {
+      const std::scoped_lock lock(hold_mutex_);
+      leaving_ = true;
+    }
+    hold_over_.notify_all();
     mailbox_.post([this] { stopping_ = true; });
     if (thread_.joinable()) thread_.join();
     mailbox_.close();
@@ -63,6 +69,7 @@ class SessionImpl final : public Session {
 
   Status begin_primary(Replica replica) {
     replica_ = std::move(replica);
+    if (!context_.options.held.empty()) return take_up_primary();
     FT_ASSIGN(auto self, session::new_incarnation(context_.parts.host));
     FT_ASSIGN(auto record, claim_first(self));
     describe_guest();
@@ -72,8 +79,13 @@ class SessionImpl final : public Session {
   }
 
   Status begin_backup() {
-    FT_ASSIGN(backup_, BackupRunner::make(context_, replica_,
-                                          [this](Promotion p) { promoted(std::move(p)); }));
+    const auto on_promoted = [this](Promotion p) { promoted(std::move(p)); };
+    if (context_.options.held.empty()) {
+      FT_ASSIGN(backup_, BackupRunner::make(context_, replica_, on_promoted));
+    } else {
+      FT_ASSIGN(Held held, held_as(Held::Role::backup));
+      FT_ASSIGN(backup_, BackupRunner::take_up(context_, replica_, on_promoted, std::move(held)));
+    }
     run_thread();
     return {};
   }
@@ -113,6 +125,43 @@ class SessionImpl final : public Session {
 
   Result<std::string> change_strategy(Strategy to, Nanos patience) override {
     return wait_while(patience, [&](Done done) { post_change(to, std::move(done)); });
+  }
+
+  void post_hold(Nanos at_most, std::function<void(Result<HeldSession>)> done) override {
+    if (at_most < Millis{1} || at_most > kHoldMax)
+      return done(failure(Code::invalid,
+                          fmt::format("hold: it may last from 1 to {} ms", kHoldMax.count())));
+    mailbox_.post([this, at_most, done = std::move(done)] {
+      const auto stand_still = [this, done](Result<HeldSession> outcome) {
+        if (outcome) {
+          const std::scoped_lock lock(hold_mutex_);
+          held_ = true;
+        }
+        done(std::move(outcome));
+      };
+      if (primary_) return primary_->hold(at_most, stand_still);
+      if (backup_) return backup_->hold(at_most, stand_still);
+      done(failure(Code::refused, witness_
+                                      ? "hold: a witness leaves nothing: end it and start another"
+                                      : "hold: this replica has ended"));
+    });
+  }
+
+  Result<HeldSession> hold(Nanos at_most) override {
+    auto promise = std::make_shared<std::promise<Result<HeldSession>>>();
+    auto answer = promise->get_future();
+    post_hold(at_most, [promise](auto outcome) { promise->set_value(std::move(outcome)); });
+    return answer.get();  // The runner keeps to the time, and its end answers too.
+  }
+
+  Status let_go() override {
+    {
+      const std::scoped_lock lock(hold_mutex_);
+      if (!held_ || std::exchange(let_go_, true))
+        return Status(Code::invalid, "this session is not held");
+    }
+    hold_over_.notify_all();
+    return {};
   }
 
   void post(Wish wish, Done done) override {
@@ -159,6 +208,22 @@ class SessionImpl final : public Session {
     unknown_told_ = text;
     unknown_told_at_ = now;
     return false;
+  }
+
+  Result<Held> held_as(Held::Role role) const {
+    FT_ASSIGN(Held held, session::decode_held(context_.options.held, context_.parts.guest));
+    if (held.role == role) return held;
+    return failure(Code::invalid,
+                   "what was held is of the other role: protect() goes on with a primary, "
+                   "stand_by() with a backup");
+  }
+
+  Status take_up_primary() {
+    FT_ASSIGN(const Held held, held_as(Held::Role::primary));
+    describe_guest();
+    FT_ASSIGN(primary_, PrimaryRunner::take_up(context_, replica_, held));
+    run_thread();
+    return {};
   }
 
   // The record of a first protection, or of a guest whose earlier session died on this host.
@@ -248,15 +313,37 @@ class SessionImpl final : public Session {
       for (auto& work : batch) {
         work();
         retire_backup();
+        if (stood_still_for_good()) break;
       }
+      if (stopping_) break;
       if (primary_) primary_->tick();
       if (backup_) backup_->tick();
       retire_backup();
+      (void)stood_still_for_good();
     }
     primary_.reset();
     backup_.reset();
     witness_.reset();
     trial_.reset();
+  }
+
+  // Held: nothing at all is done before let_go(), or ever.
+  bool stood_still_for_good() {
+    std::unique_lock lock(hold_mutex_);
+    if (!held_) return false;
+    hold_over_.wait(lock, [this] { return let_go_ || leaving_; });
+    const bool for_good = !let_go_;
+    held_ = let_go_ = false;
+    lock.unlock();
+    if (for_good) {
+      stopping_ = true;
+      if (primary_) primary_->leave();
+      if (backup_) backup_->leave();
+    } else {
+      if (primary_) primary_->let_go();
+      if (backup_) backup_->let_go();
+    }
+    return for_good;
   }
 
   void retire_backup() {
@@ -330,6 +417,9 @@ class SessionImpl final : public Session {
   std::unique_ptr<WitnessRunner> witness_;
   std::unique_ptr<Trial> trial_;  // That a backup left behind.
   bool stopping_ = false, retired_ = false;
+  std::mutex hold_mutex_;
+  std::condition_variable hold_over_;
+  bool held_ = false, let_go_ = false, leaving_ = false;
   std::string unknown_told_;
   Time unknown_told_at_;
   std::jthread thread_;

@@ -30,7 +30,7 @@ std::uint64_t frame_checksum(std::span<const std::byte> header,
 }
 
 bool known(FrameType type) {
-  return (type >= FrameType::hello && type <= FrameType::image_wanted) ||
+  return (type >= FrameType::hello && type <= FrameType::hold) ||
          (type >= FrameType::sync_pages && type <= FrameType::frames_out);
 }
 

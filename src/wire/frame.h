@@ -22,7 +22,7 @@ constexpr std::uint32_t kFlagSkippable = 1;  // Who does not know the frame's ty
 
 enum class FrameType : std::uint16_t {
   hello = 1, welcome, refuse, sync_round, probe_answer, ack, joined, switch_over, ended, bye, verify,
-  followed, change, vote, image_wanted,
+  followed, change, vote, image_wanted, hold,
   // Bulk, see pages.h:
   sync_pages = 32,  // First synchronisation: pages to be written at once, not part of an epoch.
   probe_state,      // A device state to be loaded on probation.

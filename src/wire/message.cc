@@ -305,6 +305,15 @@ void records(Io& io, auto& m, const ImageWanted*) {
   io.record(0x8020, [&](auto& f) { fields_of_id(f, m.id); });
 }
 
+template <class Io>
+void records(Io& io, auto& m, const Hold*) {
+  io.record(0x8029, [&](auto& f) {
+    f.number(m.at_most_ms);
+    f.demand(m.at_most_ms <= kHoldMsMax, "a hold is too long");
+    f.flag(m.answer);
+  });
+}
+
 // --- the two directions ------------------------------------------------------------------------
 
 class Writer {
@@ -370,7 +379,7 @@ static_assert(std::is_same_v<std::variant_alternative_t<0, Message>, Hello> &&
               std::is_same_v<std::variant_alternative_t<5, Message>, Ack> &&
               std::is_same_v<std::variant_alternative_t<9, Message>, Bye>);
 static_assert(int(FrameType::hello) == 1 && int(FrameType::ack) == 6 && int(FrameType::bye) == 10);
-static_assert(std::variant_size_v<Message> == 15 && int(FrameType::image_wanted) == 15);
+static_assert(std::variant_size_v<Message> == 16 && int(FrameType::hold) == 16);
 
 template <class M>
 Result<Message> decode_as(Records& from) {
@@ -398,6 +407,7 @@ Result<Message> decode_type(FrameType type, Records& from) {
     case FrameType::change: return decode_as<Change>(from);
     case FrameType::vote: return decode_as<Vote>(from);
     case FrameType::image_wanted: return decode_as<ImageWanted>(from);
+    case FrameType::hold: return decode_as<Hold>(from);
     default: break;
   }
   return failure(Code::unsupported, fmt::format("frame type {} is not a message", unsigned(type)));

@@ -32,6 +32,7 @@ constexpr std::uint64_t delays = 1u << 7;   // A backup may execute late on purp
 constexpr std::uint64_t compares = 1u << 8;
 // Whoever says hello with it is a witness, and wants to be no backup: see Vote.
 constexpr std::uint64_t votes = 1u << 9;
+constexpr std::uint64_t holds = 1u << 10;  // Either side may stand still for a moment: see Hold.
 }  // namespace feature
 
 struct RegionShape {  // A GuestInfo::memory entry without its bytes.
@@ -171,10 +172,20 @@ struct ImageWanted {
   bool operator==(const ImageWanted&) const = default;
 };
 
+// Either side: another process is about to go on with this replica; its silence is to be borne for
+// so long, and it comes back as the same incarnation. The other side answers, or it does not begin.
+struct Hold {
+  std::uint32_t at_most_ms = 0;
+  bool answer = false;
+  bool operator==(const Hold&) const = default;
+};
+
+inline constexpr std::uint32_t kHoldMsMax = 10'000;
 inline constexpr std::size_t kVerifyGroupsMax = 1u << 16;
 inline constexpr std::size_t kVerifyPagesMax = 1u << 14;
 
 using Message = std::variant<Hello, Welcome, Refuse, SyncRound, ProbeAnswer, Ack, Joined,
-                             SwitchOver, Ended, Bye, Verify, Followed, Change, Vote, ImageWanted>;
+                             SwitchOver, Ended, Bye, Verify, Followed, Change, Vote, ImageWanted,
+                             Hold>;
 
 }  // namespace libft::wire

@@ -29,6 +29,21 @@ void Faults::choose_kinds() {
 void Faults::begin(Time end) {
   end_ = end;
   next();
+  if (world_.holds.chance(500)) hold_some();
+}
+
+// Of a stream of their own: a world without holds is what it was before there were any.
+void Faults::hold_some() {
+  world_.queue.in(world_.holds.between(Millis{20}, Millis{1200}), [this] {
+    if (world_.queue.now() >= end_) return;
+    for (auto& host : world_.hosts) {
+      if (!host->alive() || !world_.holds.chance(600)) continue;
+      ++world_.counters.faults;
+      host->replica()->owner_holds();
+      break;
+    }
+    hold_some();
+  });
 }
 
 void Faults::next() {

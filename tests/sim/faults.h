@@ -58,6 +58,7 @@ class Faults {
   void harm_network(Kind kind);
   void harm_arbiter(Kind kind);
   void owner_acts(Kind kind);
+  void hold_some();
   int some_host() { return static_cast<int>(random_.below(3)); }
 
   World& world_;

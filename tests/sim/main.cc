@@ -28,14 +28,15 @@ std::string json_of(const Counters& c) {
   return fmt::format(
       "{{\"seeds\":{},\"faults\":{},\"failovers\":{},\"switchovers\":{},\"solo_swaps\":{},"
       "\"unknowns\":{},\"reprotects\":{},\"resumes\":{},\"partial_epochs\":{},\"epochs\":{},"
-      "\"logs\":{},\"rebases\":{},\"changes\":{},\"flips\":{},\"outvoted\":{},\"replaced\":{},"
+      "\"logs\":{},\"rebases\":{},\"changes\":{},\"holds\":{},\"flips\":{},\"outvoted\":{},"
+      "\"replaced\":{},"
       "\"majority_erred\":{},\"delayed\":{},\"shortened\":{},"
       "\"rests\":{},\"answered\":{},\"follows\":{},\"compared\":{},"
       "\"ended\":{},\"lost\":{},\"violations\":{}}}",
       c.seeds, c.faults, c.failovers, c.switchovers, c.solo_swaps, c.unknowns, c.reprotects,
-      c.resumes, c.partial_epochs, c.epochs, c.logs, c.rebases, c.changes, c.flips, c.outvoted,
-      c.replaced, c.majority_erred, c.delayed, c.shortened, c.rests, c.answered, c.follows,
-      c.compared, c.ended, c.lost, c.violations);
+      c.resumes, c.partial_epochs, c.epochs, c.logs, c.rebases, c.changes, c.holds, c.flips,
+      c.outvoted, c.replaced, c.majority_erred, c.delayed, c.shortened, c.rests, c.answered,
+      c.follows, c.compared, c.ended, c.lost, c.violations);
 }
 
 // The seed again, now with texts, and the last of them.
@@ -129,9 +130,9 @@ int run_normal(const Command& command, Mutant mutant) {
       command.seeds >= 10000 &&
       (total.faults == 0 || total.failovers == 0 || total.solo_swaps == 0 || total.unknowns == 0 ||
        total.reprotects == 0 || total.partial_epochs == 0 || total.logs == 0 ||
-       total.rebases == 0 || total.changes == 0 || total.flips == 0 || total.outvoted == 0 ||
-       total.replaced == 0 || total.delayed == 0 || total.shortened == 0 || total.rests == 0 ||
-       total.answered == 0 || total.follows == 0 || total.compared == 0);
+       total.rebases == 0 || total.changes == 0 || total.holds == 0 || total.flips == 0 ||
+       total.outvoted == 0 || total.replaced == 0 || total.delayed == 0 || total.shortened == 0 ||
+       total.rests == 0 || total.answered == 0 || total.follows == 0 || total.compared == 0);
   if (idle) fmt::print("a counter is zero: the simulation did not try what it should\n");
   return found.empty() && !idle ? 0 : 1;
 }

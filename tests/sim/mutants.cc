@@ -158,6 +158,19 @@ constexpr MutantInfo kMutants[] = {
      "pages that a checkpoint changed are not put into the follower", "4 nothing partial"},
     {Mutant::own_pages_kept, "compare", "own_pages_kept",
      "what a follower wrote stays when it is loaded again", "4 nothing partial"},
+    {Mutant::held_unasked, "holds", "held_unasked",
+     "a process that goes on with a primary releases before it has read the record", "2 one owner"},
+    {Mutant::held_opens_gate, "holds", "held_opens_gate",
+     "a process that goes on with a primary begins as a first one does: its gate opens",
+     "1 output commit; 2 one owner"},
+    {Mutant::held_forgets_written, "holds", "held_forgets_written",
+     "what the guest wrote between two processes is not sent", "3 prefix; 4 nothing partial"},
+    {Mutant::held_with_old_state, "holds", "held_with_old_state",
+     "a backup's next process has an older device state beside the image",
+     "3 prefix; 4 nothing partial"},
+    {Mutant::held_acknowledges_on, "holds", "held_acknowledges_on",
+     "a backup goes on acknowledging after it has said what it leaves",
+     "3 prefix; 4 nothing partial"},
 };
 
 }  // namespace

@@ -93,6 +93,12 @@ enum class Mutant {
   own_pages_kept,
   promote_under_follower,
   promoted_unmapped,
+  // Of a hold:
+  held_unasked,
+  held_opens_gate,
+  held_forgets_written,
+  held_with_old_state,
+  held_acknowledges_on,
 };
 
 struct MutantInfo {

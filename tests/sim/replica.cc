@@ -43,6 +43,7 @@ void Replica::make_guest() {
   change_.reset();
   image_before_.reset();
   old_state_.clear();
+  hold_.reset();
   to_follow_.clear();
   executing_.clear();
   flipped_ = false;
@@ -230,6 +231,7 @@ void Replica::perform(const core::Action& action, bool begun) {
           [&](const core::ResumeGuest&) {
             if (guest_->alive()) (void)guest_->resume();
           },
+          [&](const core::Held&) { leave_to_another(); },
           [&](const core::StopGuest& it) {
             world_.trace.add_text(host_.name(), "stops its guest", 0, 0, [&] { return it.why; });
             guest_->destroy();

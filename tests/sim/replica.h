@@ -75,6 +75,7 @@ class Replica {
   void owner_changes_strategy(Strategy to);
   void owner_unprotects();
   void owner_fails_over();
+  void owner_holds();  // Another process is to go on.
 
  private:
   struct ToDo {
@@ -86,9 +87,29 @@ class Replica {
     PageSet pages;
   };
 
+  struct Holding {
+    std::uint64_t number = 0;
+    bool agreed = false;
+    std::optional<core::Backup::Image> image{};
+    std::vector<std::byte> state{};
+  };
+  struct Left {  // By a process for the next.
+    OwnershipRecord record{};
+    EpochId newest{};
+    std::optional<core::Backup::Image> image{};
+    std::vector<std::byte> state{};
+  };
+
   // Both roles.
   void make_guest();
   void left(const Output& output, const FrameBytes& frame, Leave how, EpochId id);
+  bool can_hold() const;
+  void let_go();
+  void on_hold(const wire::Hold& hold);
+  void leave_to_another();
+  void end_process();
+  void take_up_primary(const Left& left);
+  void take_up_backup(const Left& left);
   Time now() const;
   void add(core::Actions actions);
   void perform(const core::Action& action, bool begun);
@@ -107,6 +128,7 @@ class Replica {
   // The primary's.
   void become_primary(const OwnershipRecord& record, Epoch next);
   void on_hello(ConnectionId connection, int peer, const wire::Hello& hello);
+  void make_checkpointer();
   void begin_sync();
   void sync_chunk(std::uint64_t serial);
   void end_of_round(std::uint64_t serial);
@@ -320,6 +342,8 @@ class Replica {
         : follower(guest, gate, gate, id, std::move(says)) {}
   };
   std::unique_ptr<Shadow> shadow_;
+  std::optional<Holding> hold_;
+  std::uint64_t holds_ = 0;
 };
 
 }  // namespace libft::sim

@@ -82,6 +82,8 @@ void Replica::on_message_of_primary(const wire::Message& message, const wire::Fr
     drop_connection();  // Refused: somebody else, or later.
   } else if (const auto* joined = std::get_if<wire::Joined>(&message)) {
     add(backup_->on_joined(now(), joined->generation));
+  } else if (const auto* hold = std::get_if<wire::Hold>(&message)) {
+    on_hold(*hold);
   } else if (const auto* change = std::get_if<wire::Change>(&message)) {
     become(strategy_of(change->features));
   } else if (const auto* switch_over = std::get_if<wire::SwitchOver>(&message)) {
@@ -142,6 +144,10 @@ void Replica::apply(EpochId id) {
   if (shadow_ && there) return apply_shadowed(*std::exchange(unapplied_, std::nullopt));
   unapplied_.reset();
   if (world_.is(Mutant::skip_apply_before_promotion) && world_.random.chance(20)) return;
+  if (there && world_.is(Mutant::held_with_old_state)) {
+    const auto state = assembler_->state();
+    old_state_.assign(state.begin(), state.end());
+  }
   if (there) assembler_->apply();
   world_.oracle.on_applied(self_, id, SimGuest::hash(guest_->info(), assembler_->state()));
   forget_votes();

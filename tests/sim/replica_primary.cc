@@ -94,14 +94,18 @@ void Replica::carry_what_lacks(const EpochId& newest_complete) {
 // --- the first synchronisation
 // --------------------------------------------------------------------
 
-void Replica::begin_sync() {
-  (void)guest_->start_tracking();
+void Replica::make_checkpointer() {
   auto made = checkpoint::Checkpointer::make(*guest_, *gate_, world_.arena, world_.queue,
                                              world_.primary_options.inflight_max + 1, 0);
   if (!made) return world_.report("simulation", made.error().to_string());
   checkpointer_ = std::move(*made);
   encoder_ = std::make_unique<checkpoint::EpochEncoder>(
       world_.guest, guest_->info(), world_.executor, checkpoint::EncoderOptions{});
+}
+
+void Replica::begin_sync() {
+  (void)guest_->start_tracking();
+  make_checkpointer();
   flight_.clear();
   recorder_.reset();
   rebase_.reset();
@@ -266,6 +270,8 @@ void Replica::on_message_of_backup(const wire::Message& message) {
     if (recorder_) recorder_->acknowledged(ack->id);
     while (!flight_.empty() && flight_.front().id.epoch <= id.epoch) flight_.pop_front();
     add(primary_->on_ack(now(), id));
+  } else if (const auto* hold = std::get_if<wire::Hold>(&message)) {
+    on_hold(*hold);
   } else if (const auto* followed = std::get_if<wire::Followed>(&message)) {
     if (comparison_) (void)comparison_->on_followed(followed->id);
     on_rebased(followed->id);

@@ -97,6 +97,9 @@ bool run_command(World& world, std::istringstream& words) {
   } else if (verb == "fail-over") {
     words >> a;
     if (host(a).replica()) host(a).replica()->owner_fails_over();
+  } else if (verb == "hold") {
+    words >> a;
+    if (host(a).replica()) host(a).replica()->owner_holds();
   } else if (Replica* const it = world.owner(); !it) {
     return verb == "guest-ends" || verb == "switch-over";
   } else if (verb == "switch-over") {

@@ -22,6 +22,7 @@ void Counters::add(const Counters& other) {
   logs += other.logs;
   rebases += other.rebases;
   changes += other.changes;
+  holds += other.holds;
   flips += other.flips;
   outvoted += other.outvoted;
   replaced += other.replaced;
@@ -50,7 +51,8 @@ World::World(WorldOptions chosen)
       rebases(stream(10)),
       delays(stream(12)),
       votes(stream(13)),
-      compares(stream(15)),
+      compares(stream(16)),
+      holds(stream(15)),
       talks(queue) {
   arbiter.set_listener([this](const OwnershipRecord& record) {
     trace.add_text("arb", "record", record.generation.value, record.in_sync.size(), [&] {

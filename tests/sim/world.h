@@ -31,9 +31,9 @@ class Replica;
 struct Counters {
   std::uint64_t seeds = 0, faults = 0, failovers = 0, switchovers = 0, solo_swaps = 0, unknowns = 0,
                 reprotects = 0, resumes = 0, partial_epochs = 0, epochs = 0, logs = 0, rebases = 0,
-                changes = 0, flips = 0, outvoted = 0, replaced = 0, majority_erred = 0, delayed = 0,
-                shortened = 0, rests = 0, answered = 0, follows = 0, compared = 0, ended = 0,
-                lost = 0, violations = 0;
+                changes = 0, holds = 0, flips = 0, outvoted = 0, replaced = 0, majority_erred = 0,
+                delayed = 0, shortened = 0, rests = 0, answered = 0, follows = 0, compared = 0,
+                ended = 0, lost = 0, violations = 0;
   void add(const Counters& other);
 };
 
@@ -86,6 +86,7 @@ class World {
   Random delays;
   Random votes;
   Random compares;
+  Random holds;
   Talks talks;
   std::optional<Clients> clients;  // The guest has some.
   unsigned own_permille = 0;       // So often a host's chances get into what it says to them.

@@ -456,6 +456,11 @@ void EpochAssembler::adopt(EpochId id, std::vector<std::byte> state) {
   impl_->state = std::move(state);
 }
 
+void EpochAssembler::take_over(EpochId id, std::vector<std::byte> state) {
+  impl_->image_complete = true;
+  adopt(id, std::move(state));
+}
+
 EpochId EpochAssembler::newest_applied() const { return impl_->applied; }
 
 bool EpochAssembler::partial() const {

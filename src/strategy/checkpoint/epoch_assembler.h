@@ -52,6 +52,9 @@ class EpochAssembler {
   // one was applied before.
   void adopt(EpochId id, std::vector<std::byte> state);
 
+  // The guest's memory holds the image of epoch `id`, which another assembler has applied.
+  void take_over(EpochId id, std::vector<std::byte> state);
+
   EpochId newest_applied() const;
   bool partial() const;                      // An epoch is half here.
   std::span<const std::byte> state() const;  // Device state of the newest applied epoch.

@@ -249,3 +249,131 @@ TEST_CASE("a guest that ended is run by nobody: the last output leaves, then the
   CHECK(sent<wire::Ended>(actions));
   CHECK(pair.primary.state() == PrimaryState::ended);
 }
+
+TEST_CASE("a primary stands still for another process, which reads the record before it releases") {
+  Pair pair;
+  pair.protect();
+  auto last = find<TakeCheckpoint>(pair.primary.hold(pair.soon()));
+  REQUIRE(last);
+  CHECK(last->stay_paused);
+  CHECK_FALSE(pair.primary.can_switch_over());
+  CHECK_FALSE(find<Held>(pair.captured(*last)));
+  const auto actions = pair.primary.on_ack(pair.soon(), last->id);
+  CHECK(find<ReleaseOutput>(actions));
+  REQUIRE(find<Held>(actions));
+  CHECK_FALSE(find<TakeCheckpoint>(pair.primary.on_output_waiting(pair.soon())));
+  wire::Hello hello;
+  hello.backup = kBackup;
+  hello.image_of = kPrimary;
+  hello.newest_complete = last->id;
+  SUBCASE("it did not come to that: the guest runs on") {
+    const auto on = pair.primary.let_go(pair.soon());
+    CHECK(find<ResumeGuest>(on));
+    const auto next = find<TakeCheckpoint>(on);
+    REQUIRE(next);
+    CHECK_FALSE(next->stay_paused);
+    CHECK_FALSE(lets_output_go(pair.captured(*next)));
+    CHECK(find<ReleaseOutput>(pair.primary.on_ack(pair.soon(), next->id)));
+  }
+  SUBCASE("given up while the guest is still being paused: it runs on once it was") {
+    last = find<TakeCheckpoint>(pair.primary.let_go(pair.soon()));
+    REQUIRE(last);
+    (void)pair.primary.on_capture_failed(pair.soon(), last->id, "no");
+    last = find<TakeCheckpoint>(pair.primary.hold(pair.now = pair.now + Millis{30}));
+    REQUIRE(last);
+    CHECK_FALSE(find<ResumeGuest>(pair.primary.let_go(pair.soon())));
+    CHECK(find<ResumeGuest>(pair.captured(*last)));
+  }
+  SUBCASE("the next process goes on with the next epoch") {
+    Primary next = Primary::held(kPrimary, kBoth, last->id.epoch, {}, pair.now);
+    const auto welcome = next.consider(hello);
+    CHECK(welcome.accepted);
+    CHECK(welcome.resume);
+    const auto order = find<TakeCheckpoint>(next.on_backup(pair.soon(), hello));
+    CHECK(find<ReadRecord>(next.on_tick(pair.now)));
+    REQUIRE(order);
+    CHECK(order->id == EpochId{kBoth.generation, last->id.epoch.next()});
+    (void)next.on_captured(pair.soon(), order->id, {.resumed_at = pair.now});
+    CHECK_FALSE(lets_output_go(next.on_ack(pair.soon(), order->id)));
+    SUBCASE("unchanged") {
+      CHECK(lets_output_go(next.on_read(pair.soon(), {ReadAnswer::Outcome::found, kBoth, {}})));
+    }
+    SUBCASE("somebody else's") {
+      const OwnershipRecord theirs{Generation{3}, kBackup, {kBackup}, false};
+      const auto fenced = next.on_read(pair.soon(), {ReadAnswer::Outcome::found, theirs, {}});
+      CHECK(find<StopGuest>(fenced));
+      CHECK_FALSE(lets_output_go(fenced));
+    }
+  }
+  SUBCASE("a backup that does not come back is taken out") {
+    Primary next = Primary::held(kPrimary, kBoth, last->id.epoch, {}, pair.now);
+    CHECK_FALSE(find<SwapRecord>(next.on_tick(pair.now = pair.now + Millis{990})));
+    (void)next.on_read(pair.now, {ReadAnswer::Outcome::found, kBoth, {}});
+    CHECK(find<SwapRecord>(next.on_tick(pair.now = pair.now + Millis{20})));
+  }
+}
+
+TEST_CASE("a primary bears the silence of a backup that said that it stands still, and no longer") {
+  Pair pair;
+  pair.protect();
+  const auto answer = sent<wire::Hold>(pair.primary.on_hold(pair.soon(), Millis{500}));
+  REQUIRE(answer);
+  CHECK(answer->answer);
+  (void)pair.primary.on_disconnected(pair.soon(), "it stands still");
+  CHECK_FALSE(find<SwapRecord>(pair.primary.on_suspected(pair.soon(), "silent")));
+  SUBCASE("it is back") {
+    wire::Hello hello;
+    hello.backup = kBackup;
+    hello.image_of = kPrimary;
+    hello.newest_complete = {kBoth.generation, pair.primary.newest_captured()};
+    REQUIRE(pair.primary.consider(hello).resume);
+    (void)pair.primary.on_backup(pair.soon(), hello);
+    CHECK(pair.primary.is_protected());
+    CHECK(find<SwapRecord>(pair.primary.on_suspected(pair.soon(), "silent")));
+  }
+  SUBCASE("it is not") {
+    pair.now = pair.now + Millis{500};
+    CHECK(find<SwapRecord>(pair.primary.on_tick(pair.now)));
+  }
+}
+
+TEST_CASE("a backup bears the silence of a primary that said that it stands still, and no longer") {
+  Backup backup(kBackup, {});
+  Time now{Nanos{0}};
+  wire::Welcome welcome;
+  welcome.primary = kPrimary;
+  CHECK_FALSE(sent<wire::Hold>(backup.on_hold(now, Millis{500})));
+  (void)backup.on_welcome(now, welcome, kAlone.generation);
+  (void)backup.on_epoch_complete(now, {kAlone.generation, Epoch{1}}, true, false, false);
+  (void)backup.on_joined(now, kBoth.generation);
+  REQUIRE(sent<wire::Hold>(backup.on_hold(now, Millis{500})));
+  (void)backup.on_disconnected(now);
+  (void)backup.on_suspected(now = now + Millis{200}, "silent", Nanos{0});
+  CHECK_FALSE(find<ReadRecord>(backup.on_tick(now = now + Millis{200})));
+  CHECK_FALSE(backup.suspects());
+  CHECK_FALSE(find<ReadRecord>(backup.on_tick(now = now + Millis{100})));
+  CHECK(backup.suspects());  // Now as ever: the primary's head start first.
+  CHECK(find<ReadRecord>(backup.on_tick(now = now + Millis{25})));
+}
+
+TEST_CASE("a backup that took another process's place claims when it hears nobody") {
+  const Backup::Image image{kPrimary, kBoth.generation, {kBoth.generation, Epoch{7}}, false};
+  Time now{Nanos{0}};
+  Backup backup = Backup::held(kBackup, image, {}, now);
+  CHECK_FALSE(backup.can_hold());
+  SUBCASE("nobody") {
+    CHECK_FALSE(find<ReadRecord>(backup.on_tick(now = now + Millis{2999})));
+    CHECK_FALSE(find<ReadRecord>(backup.on_tick(now = now + Millis{1})));
+    CHECK(find<ReadRecord>(backup.on_tick(now = now + Millis{25})));
+  }
+  SUBCASE("its primary") {
+    wire::Welcome welcome;
+    welcome.primary = kPrimary;
+    welcome.resume = true;
+    const auto ack = sent<wire::Ack>(backup.on_welcome(now, welcome, kBoth.generation));
+    REQUIRE(ack);
+    CHECK(ack->id == EpochId{kBoth.generation, Epoch{7}});
+    CHECK_FALSE(find<ReadRecord>(backup.on_tick(now = now + Millis{3000})));
+    CHECK(backup.can_hold());
+  }
+}

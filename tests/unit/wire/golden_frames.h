@@ -219,4 +219,10 @@ inline Bytes golden_vote_bytes() {
   return all;
 }
 
+// What the feature `holds` adds.
+inline Bytes golden_hold_bytes() {
+  return wire::encode(wire::Hold{.at_most_ms = 1000, .answer = true}, golden_guest(),
+                      Generation{7});
+}
+
 }  // namespace libft::test

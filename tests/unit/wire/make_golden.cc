@@ -17,11 +17,12 @@ bool write(const char* path, const libft::test::Bytes& bytes) {
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count != 6) return 2;
+  if (count != 7) return 2;
   const bool written = write(arguments[1], libft::test::golden_bytes()) &&
                        write(arguments[2], libft::test::golden_log_bytes()) &&
                        write(arguments[3], libft::test::golden_rebase_bytes()) &&
                        write(arguments[4], libft::test::golden_compare_bytes()) &&
-                       write(arguments[5], libft::test::golden_vote_bytes());
+                       write(arguments[5], libft::test::golden_vote_bytes()) &&
+                       write(arguments[6], libft::test::golden_hold_bytes());
   return written ? 0 : 1;
 }

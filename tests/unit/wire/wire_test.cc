@@ -119,6 +119,20 @@ TEST_CASE("the golden file of version 1 is read") {
   }
 }
 
+TEST_CASE("the golden file of holds is what is written, byte for byte, and is read") {
+  std::ifstream file(LIBFT_GOLDEN_HOLDS_FILE, std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  const auto bytes = base::bytes_of(text);
+  const Bytes golden(bytes.begin(), bytes.end());
+  REQUIRE(golden == golden_hold_bytes());
+  const auto frames = read_all(golden);
+  REQUIRE(frames);
+  REQUIRE(frames->size() == 1);
+  const auto hold = decode(frames->front().frame());
+  REQUIRE(hold);
+  CHECK(std::get<Hold>(*hold) == Hold{1000, true});
+}
+
 TEST_CASE("the bulk frames of the golden file are read") {
   const auto frames = read_all(golden_file());
   REQUIRE(frames);
@@ -312,6 +326,8 @@ TEST_CASE("records that are not as specified are corrupt") {
   payload.clear();
   for (int i = 0; i < 65; ++i) add_record(payload, std::uint16_t(0x100 + i), {});
   CHECK(code_of(FrameType::bye, payload) == Code::corrupt);  // too many
+  CHECK(code_of(FrameType::hold, payload_of(Hold{kHoldMsMax})) == Code::ok);
+  CHECK(code_of(FrameType::hold, payload_of(Hold{kHoldMsMax + 1})) == Code::corrupt);
 
   payload.clear();
   add_record(payload, 0x801B, {std::byte{2}});
