@@ -44,6 +44,18 @@ std::vector<qemu::NicSockets> sockets_of(const Arguments& running) {
   return nics;
 }
 
+// Of a standby's guest, as of its primary's.
+std::vector<output::MacAddress> addresses_of(const Guest& guest) {
+  const auto shape = qemu::shape_from_json(guest.info().compatibility);
+  return shape ? qemu::addresses_of(shape->devices) : std::vector<output::MacAddress>();
+}
+
+// Nobody is to find a socket or a TAP device in use.
+void close_both(const output::GateDescriptors& left) {
+  ::close(left.guest);
+  ::close(left.link);
+}
+
 HostPaths paths_at(const std::string& base, std::size_t nics) {
   HostPaths paths{base + ".qmp", {}};
   for (std::size_t i = 0; i < nics; ++i)
@@ -133,9 +145,29 @@ Result<OpenedQemu> QemuOpener::standby(const GuestInfo& primary, unsigned serial
   return standby;
 }
 
-Result<std::unique_ptr<output::FramesGate>> QemuOpener::open_gate(
-    const std::vector<qemu::NicSockets>& nics, output::GateStart start,
-    const std::vector<output::MacAddress>& guest) {
+// Its guest is set running before anybody has read the record: all that it sends is held.
+Result<OpenedQemu> QemuOpener::take_up(const HeldQemu& held) {
+  const auto running = qemu::command_line_of(held.pid);
+  qemu::QemuOptions options;
+  options.paths = {held.qmp, sockets_of(running.value_or(Arguments{}))};
+  options.launch = launch_for(options.paths);
+  options.say = say();
+  options.held = true;
+  auto guest = held.standby ? qemu::QemuGuest::attach_standby(held.pid, options)
+                            : qemu::QemuGuest::attach(held.pid, options);
+  FT_ASSIGN(auto gate,
+            take_up_gate(options.paths.nics, held, guest ? addresses_of(**guest) : Addresses()));
+  if (guest && held.set_running) FT_TRY((*guest)->set_running());
+  return opened(std::move(gate), std::move(guest), held.qmp);
+}
+
+output::GateNicPaths QemuOpener::paths_of(const std::vector<qemu::NicSockets>& nics,
+                                          std::size_t i) const {
+  return {fmt::format("net{}", i), nics[i].gate_path, nics[i].guest_path, site_.taps[i]};
+}
+
+Result<QemuOpener::Gate> QemuOpener::open_gate(const std::vector<qemu::NicSockets>& nics,
+                                               output::GateStart start, const Addresses& guest) {
   if (site_.taps.size() < nics.size())
     return failure(Code::invalid,
                    fmt::format("the guest has {} NICs, and {} TAP devices are named; remedy: name "
@@ -143,22 +175,54 @@ Result<std::unique_ptr<output::FramesGate>> QemuOpener::open_gate(
                                nics.size(), site_.taps.size()));
   std::vector<output::GateNic> ports;
   for (std::size_t i = 0; i < nics.size(); ++i) {
-    FT_ASSIGN(auto port, output::open_gate_nic({fmt::format("net{}", i), nics[i].gate_path,
-                                                nics[i].guest_path, site_.taps[i]},
-                                               log_));
+    FT_ASSIGN(auto port, output::open_gate_nic(paths_of(nics, i), log_));
     ports.push_back(std::move(port));
   }
+  return make_gate(std::move(ports), start, guest);
+}
+
+Result<QemuOpener::Gate> QemuOpener::take_up_gate(const std::vector<qemu::NicSockets>& nics,
+                                                  const HeldQemu& held, const Addresses& guest) {
+  std::vector<output::GateNic> ports;
+  Status status;
+  if (nics.size() != held.descriptors.size() || site_.taps.size() < nics.size())
+    status =
+        Status(Code::invalid,
+               fmt::format("the guest has {} NICs, {} were left behind, and {} TAP devices are "
+                           "named",
+                           nics.size(), held.descriptors.size(), site_.taps.size()));
+  for (std::size_t i = 0; i < held.descriptors.size(); ++i) {
+    const output::GateDescriptors& left = held.descriptors[i];
+    if (!status.ok()) {
+      close_both(left);
+      continue;
+    }
+    auto port = output::take_up_gate_nic(paths_of(nics, i), left);
+    if (port)
+      ports.push_back(std::move(*port));
+    else
+      status = port.error();
+  }
+  if (!status.ok()) return failure(status);
+  return make_gate(std::move(ports),
+                   held.standby ? output::GateStart::standby : output::GateStart::held, guest);
+}
+
+Result<QemuOpener::Gate> QemuOpener::make_gate(std::vector<output::GateNic> ports,
+                                               output::GateStart start, const Addresses& guest) {
   if (start == output::GateStart::standby && site_.redeliver_input)
     output::listen_beside_taps(ports, site_.taps, guest, log_);
+  Gate made;
+  for (const output::GateNic& port : ports) made.descriptors.push_back(descriptors_of(port));
   output::FramesGateOptions options;
   options.start = start;
   options.bytes_held_max = site_.held_bytes_max;
   options.may_release = [guard = guard_] { return guard->may_release(); };
-  return output::FramesGate::create(std::move(ports), std::move(options), log_);
+  FT_ASSIGN(made.gate, output::FramesGate::create(std::move(ports), std::move(options), log_));
+  return made;
 }
 
-Result<OpenedQemu> QemuOpener::opened(std::unique_ptr<output::FramesGate> gate,
-                                      Result<std::unique_ptr<qemu::QemuGuest>> guest,
+Result<OpenedQemu> QemuOpener::opened(Gate gate, Result<std::unique_ptr<qemu::QemuGuest>> guest,
                                       const std::string& qmp) {
   if (!guest) return failure(std::move(guest.error()));
   const pid_t pid = (*guest)->pid();
@@ -169,10 +233,11 @@ Result<OpenedQemu> QemuOpener::opened(std::unique_ptr<output::FramesGate> gate,
       LogLevel::info, "qemu",
       fmt::format("process {}: {}; written pages by {}", pid, info.description, info.tracker));
   auto arguments = qemu::command_line_of(pid);
-  InputTap* const input = site_.redeliver_input ? gate.get() : nullptr;
-  ComparedGate* const compared = gate.get();
-  return OpenedQemu{Replica{std::move(gate), std::move(*guest), input, nullptr, nullptr, compared},
-                    pid, qmp, arguments ? *arguments : Arguments{}};
+  InputTap* const input = site_.redeliver_input ? gate.gate.get() : nullptr;
+  ComparedGate* const compared = gate.gate.get();
+  return OpenedQemu{
+      Replica{std::move(gate.gate), std::move(*guest), input, nullptr, nullptr, compared}, pid, qmp,
+      arguments ? *arguments : Arguments{}, std::move(gate.descriptors)};
 }
 
 // Whose stop it was nobody can tell any more, and what its owner stopped stays stopped.

@@ -35,6 +35,17 @@ struct OpenedQemu {
   pid_t pid = 0;
   std::string qmp;  // Empty: the toolstack's own connection.
   qemu::Arguments arguments;
+  std::vector<output::GateDescriptors> descriptors{};  // Of its gate, a NIC each: see take_up().
+};
+
+// What an earlier program of this process left, whose session was held (Session::hold) before the
+// process became this one.
+struct HeldQemu {
+  pid_t pid = 0;
+  std::string qmp;
+  std::vector<output::GateDescriptors> descriptors;  // Open, and this object's to give away.
+  bool standby = false;
+  bool set_running = false;  // The guest stands still because it was held.
 };
 
 // How a QEMU that runs is reached.
@@ -63,6 +74,8 @@ class QemuOpener {
   // A command line of its owner's: completed and started, with this process's terminal.
   Result<OpenedQemu> wrap(const qemu::Arguments& command);
   Result<OpenedQemu> attach(const QemuAttachment& to);
+  // The descriptors are closed when it fails.
+  Result<OpenedQemu> take_up(const HeldQemu& held);
   // The warm, stopped replica; `serial` makes its files' names differ from those of earlier ones.
   // `moved`: the process is another one from now on, as of a guest that runs on both hosts; on any
   // thread, as long as the replica lives.
@@ -70,12 +83,20 @@ class QemuOpener {
   Result<OpenedQemu> standby(const GuestInfo& primary, unsigned serial, Moved moved);
 
  private:
-  // On standby for a guest of these addresses.
-  Result<std::unique_ptr<output::FramesGate>> open_gate(
-      const std::vector<qemu::NicSockets>& nics, output::GateStart start,
-      const std::vector<output::MacAddress>& guest = {});
-  Result<OpenedQemu> opened(std::unique_ptr<output::FramesGate> gate,
-                            Result<std::unique_ptr<qemu::QemuGuest>> guest, const std::string& qmp);
+  struct Gate {
+    std::unique_ptr<output::FramesGate> gate;
+    std::vector<output::GateDescriptors> descriptors;
+  };
+  using Addresses = std::vector<output::MacAddress>;  // Of a guest that a gate is on standby for.
+  Result<Gate> open_gate(const std::vector<qemu::NicSockets>& nics, output::GateStart start,
+                         const Addresses& guest = {});
+  Result<Gate> take_up_gate(const std::vector<qemu::NicSockets>& nics, const HeldQemu& held,
+                            const Addresses& guest);
+  Result<Gate> make_gate(std::vector<output::GateNic> ports, output::GateStart start,
+                         const Addresses& guest);
+  output::GateNicPaths paths_of(const std::vector<qemu::NicSockets>& nics, std::size_t i) const;
+  Result<OpenedQemu> opened(Gate gate, Result<std::unique_ptr<qemu::QemuGuest>> guest,
+                            const std::string& qmp);
   Status wake(qemu::QemuGuest& guest);
   qemu::Say say() const;
   qemu::HostPaths paths_for(const std::string& life, std::size_t nics) const;

@@ -144,6 +144,16 @@ Child& Child::operator=(Child&& other) noexcept {
 
 Child::~Child() { kill_and_reap(); }
 
+Result<Child> Child::take_up(pid_t pid) {
+  ScopedFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd.valid()) return failure(errno_status("pidfd_open"));
+  siginfo_t info{};
+  const auto id = static_cast<id_t>(pidfd.get());
+  if (::waitid(kPidfd, id, &info, WEXITED | WNOHANG | WNOWAIT) != 0)
+    return failure(Code::not_found, fmt::format("process {} is no child of this one", pid));
+  return Child(pid, std::move(pidfd));
+}
+
 Result<ChildEnd> Child::wait(Nanos timeout) {
   if (end_) return *end_;
   if (!pidfd_.valid()) return failure(Code::invalid, "wait for a process: it was detached");

@@ -41,6 +41,9 @@ class Child {
  public:
   // Fails when the program cannot be executed.
   static Result<Child> start(const ChildOptions& options);
+  // A child that this very process started when it was another program (execve keeps children).
+  // Code::not_found: it is not one.
+  static Result<Child> take_up(pid_t pid);
 
   Child(Child&&) noexcept = default;
   Child& operator=(Child&& other) noexcept;

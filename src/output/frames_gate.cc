@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "output/frames_gate.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -53,6 +54,17 @@ void listen_beside_taps(std::span<GateNic> nics, std::span<const std::string> ta
                       "say it again",
                       nics[i].name, beside.error().message()));
   }
+}
+
+GateDescriptors descriptors_of(const GateNic& nic) { return {nic.guest.fd(), nic.link.get()}; }
+
+Result<GateNic> take_up_gate_nic(const GateNicPaths& paths, const GateDescriptors& left) {
+  os::ScopedFd link(left.link);
+  FT_ASSIGN(auto guest,
+            GuestPort::take_up(os::ScopedFd(left.guest), paths.gate_path, paths.guest_path));
+  if (::fcntl(link.get(), F_SETFD, FD_CLOEXEC) != 0)
+    return failure(os::errno_status("take up the TAP device " + paths.tap));
+  return GateNic{paths.name, std::move(guest), std::move(link)};
 }
 
 Result<std::unique_ptr<FramesGate>> FramesGate::create(std::vector<GateNic> nics,

@@ -87,6 +87,14 @@ Result<GateNic> open_gate_nic(const GateNicPaths& paths, Log& log);
 void listen_beside_taps(std::span<GateNic> nics, std::span<const std::string> taps,
                         std::span<const MacAddress> guest, Log& log);
 
+// The same with the descriptors that an earlier program of this process left open: nothing is lost
+// between the two, and the TAP device keeps its carrier. GuestPort's socket, then the link.
+struct GateDescriptors {
+  int guest = -1, link = -1;
+};
+GateDescriptors descriptors_of(const GateNic& nic);
+Result<GateNic> take_up_gate_nic(const GateNicPaths& paths, const GateDescriptors& left);
+
 enum class DropReason {
   link_refused,      // The TAP device did not take an outgoing frame: it is down or gone.
   frame_too_large,   // From the guest, beyond any MTU.

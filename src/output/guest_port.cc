@@ -107,6 +107,23 @@ Result<GuestPort> GuestPort::bind(const std::string& gate_path, const std::strin
   return port;
 }
 
+Result<GuestPort> GuestPort::take_up(os::ScopedFd fd, const std::string& gate_path,
+                                     const std::string& guest_path) {
+  sockaddr_un bound{};
+  socklen_t length = sizeof bound;
+  if (::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&bound), &length) != 0)
+    return failure(os::errno_status("look at an inherited socket"));
+  if (bound.sun_family != AF_UNIX || gate_path != bound.sun_path)
+    return failure(Code::invalid,
+                   fmt::format("the inherited descriptor is not the socket {}", gate_path));
+  ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
+  GuestPort port(std::move(fd));
+  port.gate_path_ = gate_path;
+  port.guest_path_ = guest_path;
+  port.look_for_guest();
+  return port;
+}
+
 Result<GuestPort> GuestPort::from_pair(os::ScopedFd fd) {
   int type = 0;
   socklen_t length = sizeof type;

@@ -43,6 +43,9 @@ class GuestPort {
   // Binds `gate_path` (QEMU's remote.path) and talks to `guest_path` (QEMU's local.path), which
   // need not exist yet. A dead socket at `gate_path` is replaced, a live one is `busy`.
   static Result<GuestPort> bind(const std::string& gate_path, const std::string& guest_path);
+  // The socket that an earlier program of this process had bound so, with all that waits in it.
+  static Result<GuestPort> take_up(os::ScopedFd fd, const std::string& gate_path,
+                                   const std::string& guest_path);
   // One end of a connected pair of datagram sockets: QEMU's `local.type=fd`, or a test.
   static Result<GuestPort> from_pair(os::ScopedFd fd);
 

@@ -45,6 +45,7 @@ class CompareTracker final : public Tracker {
   // A page that changes while it is looked at differs from the image next time, whatever the caller
   // copied in between.
   bool needs_pause() const override { return false; }
+  bool stays() const override { return false; }  // The image that it compares with is here.
 
   Status start() override {
     PageSet ignored;

@@ -90,6 +90,10 @@ class Qemu final : public QemuGuest {
         watcher_(*process_.qmp, *process_.life, process_.pidfd.get()) {}
   ~Qemu() override;
   Status open();
+  // Only once all else is well: of a failure the process must not end.
+  void take_up_child() {
+    if (auto child = os::Child::take_up(process_.pid)) process_.child = std::move(*child);
+  }
 
   pid_t pid() const override { return process_.pid; }
   const std::vector<std::string>& tracker_notes() const override { return tracker_notes_; }
@@ -154,6 +158,7 @@ Status Qemu::open() {
   describe();
   FT_ASSIGN(tracker_, open_best_tracker(process_.pid, memory_.tracked(), tracker_notes_));
   info_.tracker = tracker_->name();
+  info_.tracking_stays = tracker_->stays();
   FT_ASSIGN(state_, open_device_state(*process_.qmp, shape_.way));
   FT_TRY(watcher_.start());
   find_agent();
@@ -435,8 +440,8 @@ Status take_over_process(Process& process) {
   return {};
 }
 
-Result<std::unique_ptr<QemuGuest>> assemble(Process process, const std::vector<NicSockets>& gates,
-                                            bool standby, Say say) {
+Result<std::unique_ptr<Qemu>> assemble(Process process, const std::vector<NicSockets>& gates,
+                                       bool standby, Say say) {
   FT_TRY(take_over_process(process));
   FT_ASSIGN(Inspection found, inspect(*process.qmp, process.arguments, process.backends, gates));
   if (!found.missing.empty())
@@ -501,7 +506,8 @@ Result<std::unique_ptr<QemuGuest>> QemuGuest::start(const QemuDescription& descr
 Result<std::unique_ptr<QemuGuest>> QemuGuest::start(const Arguments& arguments,
                                                     const QemuOptions& options) {
   FT_ASSIGN(Process process, launch_process(arguments, options.paths, options.launch));
-  return assemble(std::move(process), options.paths.nics, false, options.say);
+  FT_ASSIGN(auto guest, assemble(std::move(process), options.paths.nics, false, options.say));
+  return guest;
 }
 
 namespace {
@@ -516,7 +522,9 @@ ReadyOptions starting(pid_t pid) {
 
 }  // namespace
 
-Result<std::unique_ptr<QemuGuest>> QemuGuest::attach(pid_t pid, const QemuOptions& options) {
+namespace {
+
+Result<std::unique_ptr<QemuGuest>> attach_as(pid_t pid, const QemuOptions& options, bool standby) {
   Process process;
   process.pid = pid;
   process.log = options.launch.log.empty() ? options.paths.qmp + ".log" : options.launch.log;
@@ -527,7 +535,20 @@ Result<std::unique_ptr<QemuGuest>> QemuGuest::attach(pid_t pid, const QemuOption
                              ? relay_qmp(options.relay, on_event)
                              : connect_when_ready(options.paths.qmp, starting(pid), on_event));
   FT_TRY(check_same_process(pid, *process.qmp, options.paths.qmp));
-  return assemble(std::move(process), options.paths.nics, false, options.say);
+  FT_ASSIGN(auto guest, assemble(std::move(process), options.paths.nics, standby, options.say));
+  if (options.held) guest->take_up_child();
+  return guest;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<QemuGuest>> QemuGuest::attach(pid_t pid, const QemuOptions& options) {
+  return attach_as(pid, options, false);
+}
+
+Result<std::unique_ptr<QemuGuest>> QemuGuest::attach_standby(pid_t pid,
+                                                             const QemuOptions& options) {
+  return attach_as(pid, options, true);
 }
 
 Result<std::unique_ptr<QemuGuest>> QemuGuest::start_standby(const GuestInfo& primary,
@@ -536,7 +557,7 @@ Result<std::unique_ptr<QemuGuest>> QemuGuest::start_standby(const GuestInfo& pri
   FT_ASSIGN(const Arguments arguments, standby_arguments(shape.arguments, options.arguments));
   FT_ASSIGN(Process process, launch_process(arguments, options.arguments.paths, options.launch));
   FT_TRY(prepare_incoming(*process.qmp, shape.way));
-  FT_ASSIGN(std::unique_ptr<QemuGuest> guest,
+  FT_ASSIGN(auto guest,
             assemble(std::move(process), options.arguments.paths.nics, true, options.say));
   FT_TRY(guest->accepts(primary));
   return guest;

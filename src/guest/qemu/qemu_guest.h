@@ -25,6 +25,7 @@ struct QemuOptions {
   LaunchOptions launch;  // The preload object, the log. An empty log: beside the monitor, ".log".
   Say say{};
   std::shared_ptr<QmpRelay> relay{};  // For attach(), in place of paths.qmp: see relayed_qmp.h.
+  bool held = false;  // attach(): this process may have started it when it was another program.
 };
 
 struct QemuStandbyOptions {
@@ -48,6 +49,9 @@ class QemuGuest : public Guest {
 
   // Takes a QEMU that runs already. Fails with everything that is missing.
   static Result<std::unique_ptr<QemuGuest>> attach(pid_t pid, const QemuOptions& options);
+
+  // Takes the warm, stopped QEMU of an earlier program of this process, memory and all.
+  static Result<std::unique_ptr<QemuGuest>> attach_standby(pid_t pid, const QemuOptions& options);
 
   // Starts the warm, stopped QEMU that can continue `primary`.
   static Result<std::unique_ptr<QemuGuest>> start_standby(const GuestInfo& primary,

@@ -50,6 +50,7 @@ class SoftDirtyTracker final : public Tracker {
 
   std::string_view name() const override { return "soft-dirty"; }
   bool needs_pause() const override { return true; }
+  bool stays() const override { return true; }
   Status start() override {
     carried_.clear();
     return clear();

@@ -35,6 +35,10 @@ class Tracker {
   // still for it.
   virtual bool needs_pause() const = 0;
 
+  // True when the marks are the kernel's, of QEMU's process: another tracker of the same kind, in
+  // another process, goes on with them without start().
+  virtual bool stays() const = 0;
+
   virtual Status start() = 0;
   virtual void stop() = 0;
 

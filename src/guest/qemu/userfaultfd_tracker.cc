@@ -23,6 +23,7 @@ class UserfaultfdTracker final : public Tracker {
 
   std::string_view name() const override { return "userfaultfd"; }
   bool needs_pause() const override { return false; }  // Get and re-protect are one step.
+  bool stays() const override { return true; }         // QEMU keeps its userfaultfd open.
 
   // Protects everything: a page that nobody has protected yet counts as written.
   Status start() override {

@@ -104,6 +104,24 @@ TEST_CASE("a forgotten child is killed and reaped, a detached one lives") {
   CHECK(read_to_end(pipe.read_end.get()) == "alive\n");
 }
 
+TEST_CASE("a child of this process is taken up by its number, and nobody else is") {
+  ChildOptions options;
+  options.argv = {"sleep", "60"};
+  auto started = Child::start(options);
+  REQUIRE(started);
+  const pid_t pid = started->pid();
+  started->detach();
+  auto child = Child::take_up(pid);
+  REQUIRE(child);
+  CHECK(child->pid() == pid);
+  REQUIRE(child->signal(SIGTERM));
+  const auto end = child->wait(std::chrono::seconds(10));
+  REQUIRE(end);
+  CHECK(end->by_signal);
+  CHECK_FALSE(Child::take_up(pid));  // Reaped.
+  CHECK_FALSE(Child::take_up(::getppid()));
+}
+
 TEST_CASE("only the given descriptors are inherited, under the given numbers, also crosswise") {
   Pipe a = make_pipe(), b = make_pipe();
   ScopedFd leaked(::open("/dev/null", O_RDONLY));  // Without close-on-exec, as a careless host.

@@ -99,6 +99,21 @@ TEST_CASE("a port finds a guest that comes later, and another one after it") {
   CHECK(port->send(frame) == GuestPort::Sent::absent);
 }
 
+TEST_CASE("a socket that an earlier program left open is taken up with what waits in it") {
+  Folder folder;
+  FakeQemu qemu(folder / "q", folder / "g");
+  auto port = GuestPort::bind(folder / "g", folder / "q");
+  REQUIRE(port);
+  for (std::uint32_t n = 0; n < 3; ++n) REQUIRE(qemu.send(n));
+  CHECK_FALSE(GuestPort::take_up(os::ScopedFd(::dup(port->fd())), folder / "other", folder / "q"));
+  auto next = GuestPort::take_up(os::ScopedFd(::dup(port->fd())), folder / "g", folder / "q");
+  REQUIRE(next);
+  CHECK(next->connected());
+  FrameBatch batch;
+  REQUIRE(batch.receive(next->fd(), FrameBatch::kFramesMax) == 3);
+  for (std::uint32_t n = 0; n < 3; ++n) CHECK(number_in(batch.frame(n)) == n);
+}
+
 TEST_CASE("a dead socket is replaced, a live one and a file are not") {
   Folder folder;
   { FakeQemu dead(folder / "g", folder / "q"); }
