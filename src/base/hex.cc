@@ -16,6 +16,10 @@ std::string to_hex(std::span<const std::uint8_t> bytes) {
   return text;
 }
 
+std::string to_hex(std::span<const std::byte> bytes) {
+  return to_hex({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
+}
+
 bool from_hex(std::string_view text, std::span<std::uint8_t> bytes) {
   if (text.size() != 2 * bytes.size()) return false;
   for (std::size_t i = 0; i < bytes.size(); ++i) {
@@ -24,6 +28,12 @@ bool from_hex(std::string_view text, std::span<std::uint8_t> bytes) {
     if (error != std::errc{} || end != at + 2) return false;
   }
   return true;
+}
+
+std::optional<std::vector<std::byte>> from_hex(std::string_view text) {
+  std::vector<std::byte> bytes(text.size() / 2);
+  if (!from_hex(text, {reinterpret_cast<std::uint8_t*>(bytes.data()), bytes.size()})) return {};
+  return bytes;
 }
 
 }  // namespace libft::base

@@ -57,7 +57,7 @@ class World {
 
   // As `systemctl restart ftd`: the processes that serve guests are left alone.
   Status restart_ftd(Side side);
-  // As `ftctl upgrade` on that host. Done when its new ftctl backs the guest.
+  // As `ftctl upgrade` on that host. Done when its new ftctl serves the guest.
   Status upgrade(Side side);
   bool through_ftd() const { return options_.through == "ftd"; }
 

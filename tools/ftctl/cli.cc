@@ -108,6 +108,10 @@ void add_own_options(CLI::App& app, const std::string& command, Arguments& a) {
   if (command == "protect" || command == "standby") {
     app.add_flag("--foreground", a.foreground, "Serve in this process, also when ftd runs");
   }
+  if (command == "version") {
+    app.add_option("--takes-hand-over", a.takes_hand_over,
+                   "Exit code 0: this ftctl can take the place of one that asks so (for ftctl)");
+  }
   if (command == "upgrade")
     app.add_flag("--all", a.all, "All guests of this host that an older release serves");
   if (command == "forget") {

@@ -32,6 +32,7 @@ struct Arguments {
   int dirty_pages_per_second = 0;  // doctor --plan; 0: not given.
   int nics = 1;                    // qemu-args
   int timeout_ms = 30000;
+  int takes_hand_over = 0;  // version: the format that is asked for.
 };
 
 // The exit code when there is nothing more to do: help, version, or a usage error (printed).

@@ -49,6 +49,7 @@ Daemon::Daemon(Host& host, Logger& log, Descriptor signals, std::string state_di
       log_(log),
       signals_(std::move(signals)),
       stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      replace_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       state_dir_(std::move(state_dir)) {}
 
 Daemon::~Daemon() {
@@ -110,6 +111,7 @@ int Daemon::run() {
       if (is_due(served, now)) look_at(served);
     }
     show_progress();
+    become_replacement();
     signalfd_siginfo signal{};
     std::uint64_t stops = 0;
     if (::read(signals_.get(), &signal, sizeof signal) == sizeof signal) {
@@ -119,11 +121,13 @@ int Daemon::run() {
     }
     if (::read(stop_.get(), &stops, sizeof stops) == sizeof stops) return leave();
   }
+  refuse_replacement();
   return result();
 }
 
 void Daemon::wait_for_something() {
-  std::vector<pollfd> waits{{signals_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
+  std::vector<pollfd> waits{
+      {signals_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}, {replace_.get(), POLLIN, 0}};
   for (const Served& served : served_) {
     if (!served.end) waits.push_back({served.session->poll_fd(), POLLIN, 0});
   }
@@ -308,6 +312,7 @@ void Daemon::say_what_stays(const Served& served) {
 // Therefore a protected guest is moved to its backup first. One without a backup runs on, unheard,
 // until the next `ftctl protect` finds it by its state file.
 int Daemon::leave() {
+  refuse_replacement();
   for (Served& served : served_) {
     if (served.end || !served.session->status().is_protected) continue;
     served.handing_over = true;

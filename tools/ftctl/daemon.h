@@ -5,8 +5,10 @@
 #pragma once
 
 #include <chrono>
+#include <future>
 #include <list>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -19,6 +21,8 @@
 #include "wiring.h"
 
 namespace libft::ftctl {
+
+struct HandOver;
 
 // A Xen domain has one; a QEMU has the one that it was started with. Empty: none is known.
 std::string uuid_of(const GuestProcess& process);
@@ -38,6 +42,11 @@ class Daemon {
   // Opens the control socket. Before a guest is started, so that a conflict costs nothing; until
   // run() it answers that ftctl is starting.
   Status listen(const std::string& control_path);
+
+  // What the program that this process was before had told already.
+  void restore_events(std::uint64_t first, std::vector<Json> events) {
+    events_.restore(first, std::move(events));
+  }
 
   // Serves until all guests have ended, or a signal or `ftctl stop`. Returns the exit code.
   int run();
@@ -62,6 +71,18 @@ class Daemon {
     bool forgot_earlier = false;
     std::optional<int> end;  // The exit code, once there is nothing more to serve.
   };
+
+  struct Replacement {
+    std::vector<std::string> argv;
+    HeldSession held;
+    std::promise<Status> failed;
+  };
+
+  Status replace_by(const Json& request);
+  Status ask_main_thread(Replacement next);
+  void become_replacement();
+  void refuse_replacement();  // This one, and any later one.
+  static Status execute(const HandOver& left, std::vector<std::string> argv);
 
   void wait_for_something();
   static bool is_due(Served& served, std::chrono::steady_clock::time_point now);
@@ -88,7 +109,11 @@ class Daemon {
   Host& host_;
   Logger& log_;
   Descriptor signals_;
-  Descriptor stop_;  // An eventfd, for `ftctl stop`.
+  Descriptor stop_;     // An eventfd, for `ftctl stop`.
+  Descriptor replace_;  // Likewise, for `hold`.
+  std::mutex replace_mutex_;
+  std::optional<Replacement> replacement_;
+  bool leaving_ = false;
   std::string state_dir_;
   EventBook events_;
   std::chrono::steady_clock::time_point shown_at_{};

@@ -42,6 +42,8 @@ void Daemon::answer(const Json& request, const ControlServer::Reply& reply) {
     reply(error_answer(Status(Code::busy, "this ftctl is just starting")));
   } else if (command == "status" || command == "list") {
     reply(answer_status_request(request));
+  } else if (command == "hold") {
+    reply(error_answer(replace_by(request)));  // Else there is nobody any more who could answer.
   } else if (command == "events") {
     answer_events(events_, request, reply);
   } else {

@@ -17,6 +17,12 @@ void EventBook::add(Json event) {
   more_.notify_all();
 }
 
+void EventBook::restore(std::uint64_t first, std::vector<Json> events) {
+  const std::lock_guard lock(mutex_);
+  first_ = first;
+  events_.assign(events.begin(), events.end());
+}
+
 EventBook::Page EventBook::read(std::uint64_t from, Nanos patience) {
   std::unique_lock lock(mutex_);
   more_.wait_for(lock, patience, [&] { return closed_ || first_ + events_.size() > from; });

@@ -20,6 +20,8 @@ class EventBook {
   static constexpr std::size_t kEventsMax = 4096;
 
   void add(Json event);
+  // The book of a process that went before; `first` is the number of its first event here.
+  void restore(std::uint64_t first, std::vector<Json> events);
 
   struct Page {
     std::vector<Json> events;

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "commands.h"
+#include "hand_over.h"
 #include "report.h"
 #ifdef FTCTL_DEMO
 #include "demo/demo.h"
@@ -17,6 +18,10 @@ using namespace libft::ftctl;
 int dispatch(const Arguments& arguments) {
   const std::string& command = arguments.command;
   if (command == "version") {
+    if (arguments.takes_hand_over != 0) {
+      fmt::print("ftctl {} takes format {}\n", FTCTL_VERSION, hand_over_format());
+      return arguments.takes_hand_over == hand_over_format() ? kFine : kRefused;
+    }
     fmt::print("ftctl {}\n", FTCTL_VERSION);
     return kFine;
   }

@@ -3,11 +3,15 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <memory>
+#include <optional>
+#include <utility>
 
 #include "commands.h"
 #include "daemon.h"
 #include "earlier.h"
 #include "ending.h"
+#include "hand_over.h"
 #include "libft/witness.h"
 #include "report.h"
 #include "through_ftd.h"
@@ -223,7 +227,65 @@ Result<std::vector<Wanted>> wanted_guests(const Arguments& arguments, const Conf
   return all;
 }
 
+Status take_up_primary(Process& process, const Wanted& wanted, const HandOver& left) {
+  FT_ASSIGN(EpochsLog epochs_log, EpochsLog::open(wanted.settings.epochs_log));
+  FT_ASSIGN([[maybe_unused]] Switchboard * switchboard, process.host->switchboard(wanted.settings));
+  FT_ASSIGN(SessionParts parts, process.host->parts(wanted.settings, wanted.id, false));
+  FT_ASSIGN(Replica replica, process.host->take_up(wanted.settings, wanted.id, left.process, false,
+                                                   left.session.set_running));
+  SessionOptions options = session_options(wanted.settings);
+  options.held = left.session.bytes;
+  FT_ASSIGN(auto session, Session::protect(std::move(parts), std::move(replica), options));
+  return process.daemon->add(wanted.settings, wanted.id, std::move(session), std::move(epochs_log));
+}
+
+Status take_up_backup(Process& process, const Wanted& wanted, const HandOver& left) {
+  FT_ASSIGN(EpochsLog epochs_log, EpochsLog::open(wanted.settings.epochs_log));
+  FT_ASSIGN(SessionParts parts, process.host->parts(wanted.settings, wanted.id, true));
+  // The first standby is the one that was left; later ones are made. Opened here, so that nothing of
+  // its gate stays open when nobody asks for it.
+  FT_ASSIGN(Replica standby,
+            process.host->take_up(wanted.settings, wanted.id, left.process, true, false));
+  const auto first = std::make_shared<std::optional<Replica>>(std::move(standby));
+  parts.make_standby = [first, make = std::move(parts.make_standby)](
+                           const GuestInfo& primary) -> Result<Replica> {
+    auto there = std::exchange(*first, std::nullopt);
+    return there ? Result<Replica>(std::move(*there)) : make(primary);
+  };
+  SessionOptions options = session_options(wanted.settings);
+  options.held = left.session.bytes;
+  FT_ASSIGN(auto session, Session::stand_by(std::move(parts), options));
+  return process.daemon->add(wanted.settings, wanted.id, std::move(session), std::move(epochs_log));
+}
+
+// In the place of another program. What it left is worth a try: if that fails, this is an ftctl
+// that starts after one that was killed. Then the guest is set running again if it only stood still
+// for this, and a standby is nobody's.
+Status take_up(Process& process, const Arguments& arguments, Wanted wanted) {
+  auto left = read_hand_over(wanted.settings.hand_over);
+  Status taken = left ? process.host->check(wanted.settings) : left.error();
+  if (left) process.daemon->restore_events(left->first_event, left->events);
+  if (taken) {
+    taken = left->primary ? take_up_primary(process, wanted, *left)
+                          : take_up_backup(process, wanted, *left);
+  }
+  if (taken) {
+    process.log->write(LogLevel::info, wanted.id.name(),
+                       fmt::format("goes on in the place of another ftctl, as the {}",
+                                   left->primary ? "primary" : "backup"));
+    return {};
+  }
+  process.log->write(LogLevel::error, wanted.id.name(),
+                     "cannot go on where the ftctl before stood still: " + taken.message());
+  if (left && left->primary) wanted.settings.resume = left->session.set_running;
+  if (left && !left->primary) (void)kill_process(left->process.process, Millis{10000});
+  return arguments.command == "standby" ? back_guest(process, wanted)
+                                        : protect_guest(process, wanted, {});
+}
+
 Status serve_all(Process& process, const Arguments& arguments, const std::vector<Wanted>& guests) {
+  if (guests.size() == 1 && guests[0].settings.hand_over != 0)
+    return take_up(process, arguments, guests[0]);
   for (const Wanted& wanted : guests) {
     FT_TRY(arguments.command == "witness" ? witness_guest(process, wanted)
            : arguments.command == "standby"

@@ -37,6 +37,8 @@ const Key kKeys[] = {
     {"epochs-log", &S::epochs_log, "Append one JSON line an epoch to this file"},
     {"log-file", &S::log_file, "Append the log to this file too", 0, 0, true},
     {"end-file", &S::end_file, "Write to this file, as JSON, how it ended (for ftd)", 0, 0, true},
+    {"hand-over", &S::hand_over, "A descriptor that the ftctl before this one left (for ftctl)", 3,
+     1 << 20, true},
     {"manual-failover", &S::manual_failover, "Take over only when somebody says `ftctl failover`"},
     {"strategy", &S::strategy,
      "How the backup is kept equal: checkpoint; qemu: guests also compare; machine: guests also "

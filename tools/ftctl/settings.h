@@ -60,6 +60,7 @@ struct Settings {
   int staging_mib = 64;
   int reference_mib = -1;
   int held_mib = 64;
+  int hand_over = 0;  // A descriptor: what the program that this process was left; 0: it was none.
 };
 
 using Field = std::variant<std::string Settings::*, std::vector<std::string> Settings::*,

@@ -67,6 +67,8 @@ class RealHost final : public Host {
   ReadAnswer read_record(const Settings& settings, const GuestId& guest) override;
   Result<Replica> open_guest(const Settings& settings, const GuestId& guest,
                              const GuestSource& source) override;
+  Result<Replica> take_up(const Settings& settings, const GuestId& guest, const GuestProcess& left,
+                          bool standby, bool set_running) override;
   Result<SessionParts> parts(const Settings& settings, const GuestId& guest, bool standby) override;
   Result<SessionParts> witness_parts(const Settings& settings, const GuestId& guest) override;
   Result<Switchboard*> switchboard(const Settings& settings) override;
@@ -162,6 +164,12 @@ Result<Replica> RealHost::open_guest(const Settings& settings, const GuestId& gu
     return remember(guest, open_xen(settings, guest, source, this->guard(guest), log_));
   }
   return remember(guest, open_qemu(settings, guest, source, this->guard(guest), log_));
+}
+
+Result<Replica> RealHost::take_up(const Settings& settings, const GuestId& guest,
+                                  const GuestProcess& left, bool standby, bool set_running) {
+  return remember(
+      guest, take_up_qemu(settings, guest, left, standby, set_running, this->guard(guest), log_));
 }
 
 Result<Replica> RealHost::open_standby(const Settings& settings, const GuestId& guest,

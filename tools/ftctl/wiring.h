@@ -22,6 +22,8 @@ struct GuestProcess {
   std::string qmp;
   std::vector<std::string> argv;
   std::string domain{};  // As GuestState's.
+  // Open in this process and kept for a program that takes its place: see Host::take_up.
+  std::vector<int> descriptors{};
 };
 
 // How the guest of a primary comes about.
@@ -43,6 +45,10 @@ class Host {
 
   virtual Result<Replica> open_guest(const Settings& settings, const GuestId& guest,
                                      const GuestSource& source) = 0;
+  // The QEMU of the program that this process was before, whose session was held; `standby`: it
+  // waits. Of a failure nothing is left but that QEMU.
+  virtual Result<Replica> take_up(const Settings& settings, const GuestId& guest,
+                                  const GuestProcess& left, bool standby, bool set_running) = 0;
   virtual Result<SessionParts> parts(const Settings& settings, const GuestId& guest,
                                      bool standby) = 0;
   // One a listening address; lives as long as the host.

@@ -28,8 +28,10 @@ host::QemuOpener opener(const Settings& settings, const GuestId& guest,
 
 Result<OpenedQemu> remembered(Result<host::OpenedQemu> opened) {
   if (!opened) return failure(std::move(opened.error()));
-  return OpenedQemu{std::move(opened->replica),
-                    {process_of(opened->pid), opened->qmp, opened->arguments}};
+  GuestProcess process{process_of(opened->pid), opened->qmp, opened->arguments};
+  for (const output::GateDescriptors& nic : opened->descriptors)
+    process.descriptors.insert(process.descriptors.end(), {nic.guest, nic.link});
+  return OpenedQemu{std::move(opened->replica), std::move(process)};
 }
 
 }  // namespace
@@ -49,6 +51,15 @@ Result<OpenedQemu> open_qemu(const Settings& settings, const GuestId& guest,
   if (rest.ends_with(".json")) return remembered(qemu.start(rest));
   FT_ASSIGN(const host::QemuAttachment to, host::parse_attachment(rest));
   return remembered(qemu.attach(to));
+}
+
+Result<OpenedQemu> take_up_qemu(const Settings& settings, const GuestId& guest,
+                                const GuestProcess& left, bool standby, bool set_running,
+                                std::shared_ptr<ReleaseGuard> guard, Log& log) {
+  host::HeldQemu held{left.process.pid, left.qmp, {}, standby, set_running};
+  for (std::size_t i = 0; i + 1 < left.descriptors.size(); i += 2)
+    held.descriptors.push_back({left.descriptors[i], left.descriptors[i + 1]});
+  return remembered(opener(settings, guest, std::move(guard), log).take_up(held));
 }
 
 Result<OpenedQemu> open_qemu_standby(const Settings& settings, const GuestId& guest,

@@ -22,6 +22,9 @@ struct OpenedQemu {
 Result<OpenedQemu> open_qemu(const Settings& settings, const GuestId& guest,
                              const GuestSource& source, std::shared_ptr<ReleaseGuard> guard,
                              Log& log);
+Result<OpenedQemu> take_up_qemu(const Settings& settings, const GuestId& guest,
+                                const GuestProcess& left, bool standby, bool set_running,
+                                std::shared_ptr<ReleaseGuard> guard, Log& log);
 Result<OpenedQemu> open_qemu_standby(const Settings& settings, const GuestId& guest,
                                      const GuestInfo& primary, unsigned serial,
                                      std::function<void(GuestProcess)> moved,

@@ -163,22 +163,27 @@ void Keeper::turn() {
   }
 }
 
-Status Keeper::start_process() {
+Result<std::vector<std::string>> Keeper::command() const {
   const Json config{{"state_dir", places_.run},
                     {"control", control()},
                     {"end_file", file(".end.json")},
                     {"guests", {{protection_.name, protection_.section}}}};
   FT_TRY(ftctl::replace_file(file(".config.json"), config.dump(2) + "\n"));
-  ::unlink(file(".end.json").c_str());
   std::vector<std::string> argv{places_.ftctl};
   if (protection_.start == Start::backup) {
     argv.insert(argv.end(), {"standby", "--name", protection_.name});
   } else {
     argv.insert(argv.end(), {"protect", protection_.name});
-    if (once_.anew) argv.emplace_back("--anew");
-    if (once_.resume) argv.emplace_back("--resume");
   }
   argv.insert(argv.end(), {"--foreground", "--config", file(".config.json")});
+  return argv;
+}
+
+Status Keeper::start_process() {
+  FT_ASSIGN(auto argv, command());
+  ::unlink(file(".end.json").c_str());
+  if (protection_.start != Start::backup && once_.anew) argv.emplace_back("--anew");
+  if (protection_.start != Start::backup && once_.resume) argv.emplace_back("--resume");
   FT_ASSIGN(process_, Process::start(std::move(argv),
                                      fmt::format("{}/{}.log", places_.logs, protection_.name)));
   started_as_ = protection_.start;

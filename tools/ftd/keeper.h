@@ -60,6 +60,8 @@ class Keeper {
   };
   void begin(Start start, Once once);
   void replace_section(Json section);
+  // The command that serves it as what it is now; its configuration is written down.
+  Result<std::vector<std::string>> command() const;
   // From now on nothing is started when the process ends (it is asked to by others).
   void hold();
   void release();  // hold() is over: starts what is due.

@@ -96,7 +96,14 @@ class Supervisor {
 
   // upgrade.cc
   Json upgrade(const Json& request);
-  Status upgrade_one(const Json& status, Keeper::Clock::time_point until);
+  Result<std::string> upgrade_one(const Json& status, Keeper::Clock::time_point until);
+  struct InPlace {
+    Status status;
+    bool begun = false;  // The ftctl that served the guest is gone.
+  };
+  InPlace replace_in_place(const Json& status, Keeper::Clock::time_point until);
+  Status wait_for_successor(const Json& status, Keeper::Clock::time_point until);
+  Status start_anew(const Json& status, Keeper::Clock::time_point until);
 
   // Waits without the lock's work being held up; false when `until` has come.
   bool wait_until(Lock& lock, Keeper::Clock::time_point until, const std::function<bool()>& done);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A guest's ftctl is as old as the guest's protection: a new release is only used by what starts
-// after it. So this host's part of a guest is started anew: a backup in its place, a primary by
-// handing the guest over to its backup, whose backup it then is. Each is planned: no failover, and
-// one copy of the guest's memory. On the other host the same brings the guest back.
+// after it. So the guest's ftctl becomes the installed one in its place, its session held
+// meanwhile: no failover, no copy of memory. Where that cannot be, this host's part of the guest is
+// started anew: a backup in its place, a primary by handing the guest over to its backup, whose
+// backup it then is. That is planned too, but costs one copy of the guest's memory; on the other
+// host the same brings the guest back.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,6 +20,17 @@ namespace {
 using ftctl::with_remedy;
 
 constexpr Millis kLookAgain{200};
+
+// As what it was, by the same process, and able to lose a host again.
+bool goes_on(const std::vector<Json>& statuses, const Json& before) {
+  if (statuses.size() != 1) return false;
+  const Json& now = statuses[0];
+  const bool backup = now.value("role", "") == "backup" && now.value("state", "") == "in_sync";
+  return now["keeper"].value("pid", 0) == before["keeper"].value("pid", 0) &&
+         !now["keeper"].value("outdated", true) &&
+         now.value("role", "") == before.value("role", "") &&
+         (backup || now.value("protected", false));
+}
 
 bool backed_anew(const std::vector<Json>& statuses, pid_t before) {
   return statuses.size() == 1 && statuses[0].value("role", "") == "backup" &&
@@ -52,15 +65,62 @@ Json Supervisor::upgrade(const Json& request) {
   if (!all && guests.empty()) return ftctl::error_answer(not_here(request.value("guest", "")));
   std::string text;
   for (const Json& status : guests) {
-    const Status upgraded = upgrade_one(status, until);
-    if (!upgraded.ok()) return ftctl::error_answer(upgraded);
-    text += fmt::format("{}: backed here by the installed release\n", status.value("guest", ""));
+    const auto upgraded = upgrade_one(status, until);
+    if (!upgraded) return ftctl::error_answer(upgraded.error());
+    text += fmt::format("{}: {}\n", status.value("guest", ""), *upgraded);
   }
   if (text.empty()) text = "every guest here is served by the installed release";
   return Json{{"ok", true}, {"text", text}};
 }
 
-Status Supervisor::upgrade_one(const Json& status, Keeper::Clock::time_point until) {
+Result<std::string> Supervisor::upgrade_one(const Json& status, Keeper::Clock::time_point until) {
+  const auto [held, begun] = replace_in_place(status, until);
+  if (held.ok())
+    return fmt::format("served by the installed release, in place, as the {} that it was",
+                       status.value("role", ""));
+  if (begun) return failure(held.within("upgrade " + status.value("guest", "")));
+  FT_TRY(start_anew(status, until));
+  return fmt::format("backed here by the installed release; not in place: {}",
+                     ftctl::complaint(held).cause);
+}
+
+// The answer to the wish is the end of the connection: nobody is left who could give another.
+Supervisor::InPlace Supervisor::replace_in_place(const Json& status,
+                                                 Keeper::Clock::time_point until) {
+  const std::string name = status.value("guest", "");
+  Lock lock(mutex_);
+  const Keeper* keeper = find(name);
+  if (keeper == nullptr || keeper->pid() != status["keeper"].value("pid", 0))
+    return {not_here(name)};
+  const auto argv = keeper->command();
+  if (!argv) return {argv.error()};
+  const std::string control = keeper->control();
+  lock.unlock();
+  const auto answer =
+      ftctl::ask_once(control, {{"command", "hold"}, {"guest", name}, {"argv", *argv}});
+  if (answer) return {ftctl::answer_status(*answer)};
+  if (answer.error().code() != Code::peer_lost)
+    return {answer.error(), answer.error().code() == Code::timeout};
+  return {wait_for_successor(status, until), true};
+}
+
+Status Supervisor::wait_for_successor(const Json& status, Keeper::Clock::time_point until) {
+  const std::string name = status.value("guest", "");
+  const pid_t pid = status["keeper"].value("pid", 0);
+  while (Keeper::Clock::now() < until) {
+    if (goes_on(statuses(name), status)) return {};
+    Lock lock(mutex_);
+    const Keeper* keeper = find(name);
+    if (keeper == nullptr || keeper->pid() != pid)
+      return with_remedy(Code::guest_gone, fmt::format("process {} ended of it", pid),
+                         "its log tells why; the guest is taken up as after a crash of ftctl");
+    wait_until(lock, std::min(until, Keeper::Clock::now() + kLookAgain), [] { return false; });
+  }
+  return with_remedy(Code::timeout, fmt::format("guest {} is not protected again yet", name),
+                     "`ftctl status` and `ftctl events` show how it goes on");
+}
+
+Status Supervisor::start_anew(const Json& status, Keeper::Clock::time_point until) {
   const std::string name = status.value("guest", "");
   const pid_t before = status["keeper"].value("pid", 0);
   const bool primary = status.value("role", "") == "primary";
