@@ -126,6 +126,8 @@ std::int32_t start(ft_session* session, Role role, const char* phase, const ft_c
                    });
 }
 
+constexpr std::uint64_t kHoldMax_us = std::chrono::microseconds{kHoldMax}.count();
+
 std::string text(const char* given) { return given == nullptr ? "" : given; }
 
 }  // namespace
@@ -326,6 +328,21 @@ std::int32_t ft_session_change_strategy(ft_session* session, const char* strateg
                    });
 }
 
+std::int32_t ft_session_hold(ft_session* session, std::uint64_t at_most_us,
+                             const ft_completion* done, ft_error* error) {
+  return with_port(
+      session, done, "hold", error, [&](Protection& protection, auto& given) -> Outcome {
+        FT_CHECK(check_completion(given, done));
+        if (at_most_us < 1000 || at_most_us > kHoldMax_us)
+          return {FT_E_INVALID, "a hold lasts from 1 ms to 10 s", "give at_most_us accordingly"};
+        return protection.hold(std::chrono::microseconds{at_most_us}, given);
+      });
+}
+
+std::int32_t ft_session_let_go(ft_session* session, ft_error* error) {
+  return with(session, "let_go", error, [](Protection& protection) { return protection.let_go(); });
+}
+
 std::int32_t ft_session_stop(ft_session* session, const ft_completion* done, ft_error* error) {
   return with_port(session, done, "stop", error,
                    [&](Protection& protection, auto& given) -> Outcome {
@@ -464,6 +481,11 @@ std::int32_t ft_session_guest_place(ft_session* session, ft_guest_place* into, f
     full.pid = place->pid;
     copy_text(full.qmp, place->qmp);
     copy_text(full.domain, place->domain);
+    for (const auto& nic : place->descriptors) {
+      if (full.fd_count + 2 > std::size(full.fds)) break;
+      full.fds[full.fd_count++] = nic.guest;
+      full.fds[full.fd_count++] = nic.link;
+    }
     give_struct(full, *into);
     return {};
   });

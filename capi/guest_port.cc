@@ -28,6 +28,7 @@ struct CDescription {
     c.compatibility = info.compatibility.c_str();
     c.regions = regions.data();
     c.region_count = regions.size();
+    c.tracking_stays = info.tracking_stays ? 1 : 0;
   }
   CDescription(const CDescription&) = delete;
   CDescription& operator=(const CDescription&) = delete;
@@ -197,13 +198,14 @@ Outcome wrong(std::string what) {
 
 Outcome make_info(const ft_guest_info* given, GuestInfo& info) {
   ft_guest_info c{};
-  FT_CHECK(take_struct(given, sizeof c, c));
+  FT_CHECK(take_struct(given, kGuestInfoBytesMin, c));
   info.page_bytes = c.page_bytes == 0 ? 4096 : c.page_bytes;
   if (info.page_bytes != 4096) return wrong("page_bytes is not 4096");
   if (c.regions == nullptr || c.region_count == 0) return wrong("there are no regions");
   if (c.region_count > 4096) return wrong("there are more than 4096 regions");
   info.vcpus = std::max(1u, c.vcpus);
   info.cooperative = c.cooperative != 0;
+  info.tracking_stays = c.tracking_stays != 0;
   info.driver = text_or_empty(c.driver);
   info.description = text_or_empty(c.description);
   info.tracker = text_or_empty(c.tracker);

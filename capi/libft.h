@@ -157,6 +157,7 @@ typedef struct ft_settings {
   uint64_t delay_bytes_max; /* 0: the default. */
   uint32_t anew;
   uint32_t reserved3;
+  const char *held;
 } ft_settings;
 
 enum ft_option_type { FT_OPTION_TEXT = 0, FT_OPTION_FLAG = 1, FT_OPTION_NUMBER = 2 };
@@ -243,6 +244,9 @@ typedef struct ft_guest_info {
   const char *compatibility; /* What a backup must have in common; yours to read in `accepts`. */
   const ft_memory_region *regions; /* Sorted by first_page, not overlapping. */
   uint64_t region_count;
+  uint32_t tracking_stays; /* 1: another session, also in another process, finds what is written
+                              without start_tracking: see ft_session_hold. */
+  uint32_t reserved;
 } ft_guest_info;
 
 /* A virtual machine. With FT_PORT_ANY_THREAD all functions are called on the session's thread, but
@@ -492,8 +496,8 @@ typedef struct ft_completion {
   uint32_t flags; /* 0 */
   void *user;
   void (*free)(void *user);
-  /* `text`: what verify and test_failover found, what change_strategy did, what may_start read;
-   * else empty. */
+  /* `text`: what verify and test_failover found, what change_strategy did, what may_start read, what
+   * hold leaves; else empty. */
   void (*done)(void *user, int32_t status, const char *text, const ft_error *error);
 } ft_completion;
 
@@ -576,6 +580,21 @@ FT_API int32_t ft_session_verify(ft_session *session, const ft_completion *done,
 /* Backup: runs a copy of the newest epoch, unplugged, and discards it. */
 FT_API int32_t ft_session_test_failover(ft_session *session, const ft_completion *done,
                                         ft_error *error);
+/* Stands still for another session that takes its place, in another program and with a newer libft
+ * perhaps: no fail-over, no copy of memory. The peer is asked to bear the silence for `at_most_us`, up
+ * to 10 seconds; a primary takes one more epoch, lets its output out, and leaves its guest paused.
+ * Done: it stands still, and does nothing at all before ft_session_let_go. `text` is for the option
+ * `held` of the other session, which goes on with the same live guest behind the same gate. Where these
+ * are ports, it is given them (a backup by what its standby port makes first), and a guest that stands
+ * still for this alone is set running by its `resume`; the thread that starts calls it. With a QEMU of
+ * libft's own this process becomes the other program by exec, without ft_session_free, and with the
+ * descriptors that ft_guest_place names still open.
+ * Refused, and all goes on as before: not in sync with a peer that knows holds; a strategy other than
+ * checkpoint; a guest without tracking_stays, as are those of libft's own but QEMU's. */
+FT_API int32_t ft_session_hold(ft_session *session, uint64_t at_most_us, const ft_completion *done,
+                               ft_error *error);
+/* Nobody takes its place: goes on, and what ft_session_hold told is void. */
+FT_API int32_t ft_session_let_go(ft_session *session, ft_error *error);
 /* Ends the session's threads. Its guest goes on as it is, with its output as the gate has it. */
 FT_API int32_t ft_session_stop(ft_session *session, const ft_completion *done, ft_error *error);
 
@@ -686,6 +705,9 @@ typedef struct ft_guest_place {
   int32_t pid;      /* Of a QEMU; 0: the guest is no process of its own. */
   char qmp[112];    /* Its monitor, libft's alone: "qemu:pid=PID,qmp=PATH" attaches again. */
   char domain[64];  /* Of Xen: "NUMBER/UUID". */
+  int32_t fds[32];  /* Of a QEMU's gate, libft's own. For ft_session_hold: clear their FD_CLOEXEC. */
+  uint32_t fd_count;
+  uint32_t reserved;
 } ft_guest_place;
 
 /* FT_E_NOT_FOUND: there is none, or not yet. */

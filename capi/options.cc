@@ -60,6 +60,9 @@ constexpr OptionRow kRows[] = {
     FT_TEXT(disk, "",
             "backup of machine: guests: this host's file for the guest's writable disk; empty: the "
             "primary's name of it"),
+    FT_TEXT(held, "",
+            "goes on in the place of a session that was held: the text of its ft_session_hold; "
+            "empty: begins anew"),
     FT_FLAG(insecure, "0", "permit a peer on another host without a key: anybody may be it"),
     FT_FLAG(adaptive, "1", "0: a checkpoint every `interval_us`, whatever the guest does"),
     FT_FLAG(automatic_failover, "1", "0: only ft_session_switch_over and ft_session_fail_over"),

@@ -12,7 +12,7 @@
 
 namespace libft::capi {
 
-constexpr std::size_t kTexts = 15;
+constexpr std::size_t kTexts = 16;
 
 struct OptionRow {
   const char* name;

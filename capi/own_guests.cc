@@ -6,6 +6,7 @@
 #include <charconv>
 #include <filesystem>
 #include <string_view>
+#include <utility>
 
 #include "folder.h"
 #include "guest/memory/busy_guest.h"
@@ -74,6 +75,7 @@ Outcome OwnGuests::qemu_arguments(const Options& options, std::uint64_t memory_b
 
 Result<Replica> OwnGuests::open(const std::string& spec, const std::vector<std::string>& command,
                                 std::shared_ptr<qemu::QmpRelay> qmp) {
+  if (held_) return take_up(false, std::move(qmp));
   if (command.empty() && spec.starts_with(kMemory)) return open_memory(spec);
   if (command.empty() && spec.starts_with(kXen))
     return remember(xen().attach(spec.substr(kXen.size())));
@@ -87,7 +89,16 @@ Result<Replica> OwnGuests::open(const std::string& spec, const std::vector<std::
   return remember(opener.attach(to));
 }
 
+Result<Replica> OwnGuests::take_up(bool standby, std::shared_ptr<qemu::QmpRelay> qmp) {
+  auto held = *std::exchange(held_, std::nullopt);
+  held.standby = standby;
+  if (held.qmp.empty()) held.relay = std::move(qmp);
+  FT_ASSIGN(host::QemuOpener opener, qemu());
+  return remember(opener.take_up(held));
+}
+
 Result<Replica> OwnGuests::standby(const GuestInfo& primary) {
+  if (held_) return take_up(true, nullptr);
   if (primary.driver == "memory") return with_gate(guest::make_memory_standby(primary.pages()), 50);
   if (primary.driver == "qemu") {
     FT_ASSIGN(host::QemuOpener opener, qemu());
@@ -145,7 +156,7 @@ Result<Replica> OwnGuests::remember(Result<host::OpenedXen> opened) {
 Result<Replica> OwnGuests::remember(Result<host::OpenedQemu> opened) {
   if (!opened) return failure(std::move(opened.error()));
   const std::scoped_lock lock(mutex_);
-  place_ = {opened->pid, opened->qmp, {}};
+  place_ = {opened->pid, opened->qmp, {}, opened->descriptors};
   return std::move(opened->replica);
 }
 

@@ -27,10 +27,13 @@ class OwnGuests {
   Result<Replica> open(const std::string& spec, const std::vector<std::string>& command,
                        std::shared_ptr<qemu::QmpRelay> qmp);
   Result<Replica> standby(const GuestInfo& primary);
+  // What open() or the first standby() is to give instead.
+  void go_on_with(host::HeldQemu held) { held_ = std::move(held); }
 
   struct Place {
     pid_t pid = 0;
     std::string qmp, domain;
+    std::vector<output::GateDescriptors> descriptors{};
   };
   std::optional<Place> place() const;  // Of the guest that was opened last.
 
@@ -38,6 +41,7 @@ class OwnGuests {
   Result<host::QemuOpener> qemu() const;
   host::XenOpener xen() const;
   host::MachineOpener machine() const;
+  Result<Replica> take_up(bool standby, std::shared_ptr<qemu::QmpRelay> qmp);
   Result<Replica> remember(Result<host::OpenedXen> opened);
   Result<Replica> remember(Result<host::OpenedQemu> opened);
 
@@ -46,6 +50,7 @@ class OwnGuests {
   const std::shared_ptr<ReleaseGuard> guard_;
   Log& log_;
   unsigned standbys_ = 0;
+  std::optional<host::HeldQemu> held_;
   mutable std::mutex mutex_;
   std::optional<Place> place_;
 };

@@ -109,6 +109,7 @@ Status Protection::begin(Role role, SessionParts parts) {
   if (auto wired = wire_backup(parts); !wired.ok())
     return to_status(wired.code, wired.cause, wired.remedy);
   SessionOptions options = options_.session_options();
+  if (left_) options.held = left_->session.bytes;
   if (const std::string earlier = options_.settings().earlier; !earlier.empty()) {
     FT_ASSIGN(options.earlier, incarnation_from_string(earlier));
     options.take_over_record = true;
@@ -199,6 +200,23 @@ Outcome Protection::reprotect(Given<ft_completion>& done) {
   wishes_.at(id).reprotect = true;
   (void)desk_->post([] {});  // It may be protected already.
   return {};
+}
+
+Outcome Protection::hold(Nanos at_most, Given<ft_completion>& done) {
+  const std::scoped_lock lock(mutex_);
+  if (phase_ != Phase::running) return not_now("wait until protect or stand_by is done");
+  session_->post_hold(at_most, [this, ended = wish_done("hold", done)](Result<HeldSession> held) {
+    ended(held ? Result<std::string>(text_of(std::move(*held))) : failure(held.error()));
+  });
+  return {};
+}
+
+Outcome Protection::let_go() {
+  const std::scoped_lock lock(mutex_);
+  if (phase_ != Phase::running) return not_now("wait until a hold is done");
+  const Status gone_on = session_->let_go();
+  if (gone_on.code() == Code::invalid) return not_now("wait until a hold is done");
+  return gone_on;
 }
 
 Outcome Protection::stop(Given<ft_completion>& done) {

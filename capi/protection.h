@@ -13,6 +13,7 @@
 #include "desk.h"
 #include "failover/heartbeat_detector.h"
 #include "given.h"
+#include "left.h"
 #include "libft/session.h"
 #include "offers.h"
 #include "options.h"
@@ -62,6 +63,8 @@ class Protection {
   Outcome wish(Session::Wish wish, const char* phase, Given<ft_completion>& done);
   Outcome change_strategy(Strategy to, Given<ft_completion>& done);
   Outcome reprotect(Given<ft_completion>& done);
+  Outcome hold(Nanos at_most, Given<ft_completion>& done);
+  Outcome let_go();
   Outcome stop(Given<ft_completion>& done);
   Outcome offer(std::unique_ptr<Transport> connection);
 
@@ -104,6 +107,8 @@ class Protection {
   Outcome heartbeat_key(std::string& into) const;
   Outcome check_own_guest();
   Status open_own_guest();
+  Outcome open_left();
+  std::string text_of(HeldSession held) const;
   Outcome open_listener();
   Status begin(Role role, SessionParts parts);
   void tear_down();
@@ -132,6 +137,7 @@ class Protection {
   std::vector<std::string> command_;
   std::shared_ptr<qemu::QmpRelay> qmp_;
   std::unique_ptr<OwnGuests> own_;
+  std::optional<Left> left_;  // By a session that was held.
   std::unique_ptr<Arbiter> arbiter_;
   std::string arbiter_spec_;  // Empty: a port.
   std::unique_ptr<Fence> fence_;

@@ -243,9 +243,27 @@ Outcome Protection::check_own_guest() {
   return command_.empty() ? OwnGuests::check(spec) : Outcome();
 }
 
-// On the starting thread: QEMU takes its time, and a QMP port asks the host.
+Outcome Protection::open_left() {
+  const std::string text = options_.settings().held;
+  if (text.empty()) return {};
+  FT_GET(left_, left_from_text(text));
+  if (left_->qemu) own_->go_on_with(*left_->qemu);
+  return {};
+}
+
+// On the session's thread.
+std::string Protection::text_of(HeldSession held) const {
+  Left left{std::move(held), {}};
+  if (const auto at = own_->place(); at && at->pid != 0)
+    left.qemu = host::HeldQemu{at->pid, at->qmp, at->descriptors};
+  return to_text(left);
+}
+
+// On the starting thread: QEMU takes its time, and a QMP port asks the host. A guest that is held
+// is set running here, as its output is.
 Status Protection::open_own_guest() {
   const std::string spec = options_.settings().guest;
+  if (left_ && replica_.guest && left_->session.set_running) return replica_.guest->resume();
   if ((spec.empty() && command_.empty()) || replica_.guest) return {};
   FT_ASSIGN(auto replica, own_->open(spec, command_, qmp_));
   replica_ = std::move(replica);
@@ -276,6 +294,7 @@ Outcome Protection::open_parts(Role role) {
   if (role == Role::primary) FT_CHECK(check_own_guest());
   FT_CHECK(missing(role));
   own_ = std::make_unique<OwnGuests>(options_, guest_, guard_, *log_);
+  FT_CHECK(open_left());
   if (!arbiter_) {
     arbiter_spec_ = s.arbiter;
     FT_GET(arbiter_, failover::open_arbiter(s.arbiter));

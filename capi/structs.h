@@ -14,6 +14,7 @@ namespace libft::capi {
 
 // Of the first release, which every caller has: nothing smaller is taken.
 constexpr std::uint32_t kSettingsBytesMin = offsetof(ft_settings, tap);
+constexpr std::uint32_t kGuestInfoBytesMin = offsetof(ft_guest_info, tracking_stays);
 
 // Copies what a caller gave. `into` is zero where the caller's struct ends; its struct_size is the
 // caller's.

@@ -31,7 +31,7 @@ PAGES = [
     ("ft_sinks", "logs, events, and how wishes end", r"ft_log_.*|ft_event.*|ft_completion"),
     ("ft_session_new", "sessions, and their parts", r"ft_session$|ft_session_(new|free|set_.*)"),
     ("ft_session_protect", "what can be wished of a session",
-     r"ft_session_(may_start|protect|stand_by|switch_over|fail_over|unprotect|reprotect|change_strategy|verify|test_failover|stop|offer_.*)"),
+     r"ft_session_(may_start|protect|stand_by|switch_over|fail_over|unprotect|reprotect|change_strategy|verify|test_failover|hold|let_go|stop|offer_.*)"),
     ("ft_session_guest_event", "what your parts have to tell",
      r"ft_guest_event|ft_session_(guest_event|guest_clock_lag|qmp_event|output_waiting|may_release|heartbeat)"),
     ("ft_session_process", "driving a session: in your loop, or blocking",

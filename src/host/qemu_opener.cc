@@ -153,6 +153,7 @@ Result<OpenedQemu> QemuOpener::take_up(const HeldQemu& held) {
   options.launch = launch_for(options.paths);
   options.say = say();
   options.held = true;
+  options.relay = held.relay;
   auto guest = held.standby ? qemu::QemuGuest::attach_standby(held.pid, options)
                             : qemu::QemuGuest::attach(held.pid, options);
   FT_ASSIGN(auto gate,

@@ -45,7 +45,8 @@ struct HeldQemu {
   std::string qmp;
   std::vector<output::GateDescriptors> descriptors;  // Open, and this object's to give away.
   bool standby = false;
-  bool set_running = false;  // The guest stands still because it was held.
+  bool set_running = false;                 // The guest stands still because it was held.
+  std::shared_ptr<qemu::QmpRelay> relay{};  // As of attach(), in place of `qmp`.
 };
 
 // How a QEMU that runs is reached.

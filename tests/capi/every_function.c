@@ -89,6 +89,8 @@ static void call_session(ft_session *session, int32_t wanted) {
   EXPECT(wanted, ft_session_change_strategy(session, "replay", NULL, &error));
   EXPECT(wanted, ft_session_verify(session, NULL, &error));
   EXPECT(wanted, ft_session_test_failover(session, NULL, &error));
+  EXPECT(wanted, ft_session_hold(session, 1000000, NULL, &error));
+  EXPECT(wanted, ft_session_let_go(session, &error));
   EXPECT(wanted, ft_session_stop(session, NULL, &error));
   EXPECT(wanted, ft_session_offer_fds(session, -1, -1, "x", FT_TRUST_PROVEN, &error));
   EXPECT(wanted, ft_session_offer_transport(session, NULL, &error));
@@ -187,6 +189,10 @@ int main(void) {
   EXPECT(FT_E_INVALID, ft_session_change_strategy(session, NULL, NULL, &error));
   EXPECT(FT_E_STATE, ft_session_verify(session, NULL, &error));
   EXPECT(FT_E_STATE, ft_session_test_failover(session, NULL, &error));
+  EXPECT(FT_E_STATE, ft_session_hold(session, 1000000, NULL, &error));
+  EXPECT(FT_E_INVALID, ft_session_hold(session, 0, NULL, &error));
+  EXPECT(FT_E_INVALID, ft_session_hold(session, UINT64_MAX, NULL, &error));
+  EXPECT(FT_E_STATE, ft_session_let_go(session, &error));
   EXPECT(FT_E_STATE, ft_session_stop(session, NULL, &error));
   EXPECT(FT_E_STATE, ft_session_guest_event(session, FT_GUEST_ENDED, NULL, &error));
   EXPECT(FT_E_INVALID, ft_session_guest_event(session, 99, NULL, &error));

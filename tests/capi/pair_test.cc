@@ -47,6 +47,33 @@ void protect_pair(World& world, Host& a, Host& b) {
                   (a.log + b.log + a.state().state));
 }
 
+bool protects(Host& a, Host& b) { return a.state().is_protected != 0 && b.is("in_sync"); }
+
+// What it leaves to the session that is to go on.
+std::string hold(World& world, Host& host, const std::vector<Host*>& hosts) {
+  REQUIRE(drive(world, hosts, [&] { return protects(*hosts[0], *hosts[1]); }));
+  const int done = host.done;
+  REQUIRE(ft_session_hold(host.session, 5'000'000, host.completion(), nullptr) == FT_OK);
+  REQUIRE_MESSAGE(drive(world, hosts, [&] { return host.done == done + 1; }), host.log);
+  REQUIRE_MESSAGE(host.last_status == FT_OK, host.last_text);
+  return host.last_text;
+}
+
+void check_same_life(Host& host, const ft_state& before) {
+  const ft_state now = host.state();
+  CHECK(now.role == before.role);
+  CHECK(now.generation == before.generation);
+  CHECK(std::string(now.self) == before.self);
+}
+
+ft_statistics statistics_of(const Host& host) {
+  ft_statistics statistics{};
+  statistics.struct_size = sizeof statistics;
+  ft_session_statistics(host.session, &statistics, nullptr);
+  return statistics;
+}
+std::uint64_t sync_pages_sent(const Host& host) { return statistics_of(host).sync_pages_sent; }
+
 // A socket of each host's leads here, and what comes from one is carried to the other, or not.
 struct Relay {
   explicit Relay(World& world) {
@@ -74,12 +101,7 @@ struct Relay {
   std::array<int, 2> carried{};
 };
 
-std::uint64_t suspicions(const Host& host) {
-  ft_statistics statistics{};
-  statistics.struct_size = sizeof statistics;
-  ft_session_statistics(host.session, &statistics, nullptr);
-  return statistics.heartbeat_suspicions;
-}
+std::uint64_t suspicions(const Host& host) { return statistics_of(host).heartbeat_suspicions; }
 
 }  // namespace
 
@@ -198,6 +220,100 @@ TEST_CASE("the owner's wishes come to an end, each once") {
     }
     CHECK(world.freed == world.given);
   }
+}
+
+TEST_CASE("a session goes on where another one of its host was held") {
+  for (const Way& way : kWays) {
+    CAPTURE(way.name);
+    World world;
+    world.answering = way.answering;
+    world.line = way.line;
+    {
+      Host a(world, "a"), b(world, "b");
+      protect_pair(world, a, b);
+      const auto before = a.state();
+      const std::string a_left = hold(world, a, {&a, &b});
+      CHECK_FALSE(a.guest->running);
+      Host next(world, "a", a_left);
+      next.take_up(a);
+      a.die();
+      b.primary = &next;
+      next.protect();
+      REQUIRE_MESSAGE(drive(world, {&next, &b}, [&] { return next.state().is_protected; }),
+                      (next.log + b.log + next.last_text));
+      check_same_life(next, before);
+      CHECK(sync_pages_sent(next) == 0);
+      const auto released = next.state().epoch_released;
+      REQUIRE(drive(world, {&next, &b}, [&] { return next.state().epoch_released > released; }));
+
+      const auto backup = b.state();
+      const std::string b_left = hold(world, b, {&next, &b});
+      Host second(world, "b", b_left);
+      second.take_up(b);
+      b.die();
+      second.stand_by(next);
+      REQUIRE_MESSAGE(drive(world, {&next, &second}, [&] { return protects(next, second); }),
+                      (next.log + second.log + second.last_text));
+      const auto then = next.state().epoch_released;  // What follows needs an acknowledgement.
+      REQUIRE(drive(world, {&next, &second}, [&] { return next.state().epoch_released > then; }));
+      check_same_life(second, backup);
+      CHECK(sync_pages_sent(next) == 0);
+
+      const auto said = next.guest->counter;
+      REQUIRE(ft_session_switch_over(next.session, next.completion(), nullptr) == FT_OK);
+      REQUIRE_MESSAGE(
+          drive(world, {&next, &second}, [&] { return second.state().role == FT_ROLE_PRIMARY; }),
+          (next.log + second.log + next.last_text));
+      REQUIRE(drive(world, {&next, &second}, [&] { return second.guest->counter > said + 5; }));
+      const std::lock_guard lock(world.mutex);
+      CHECK(second.guest->consistent());
+      CHECK(continuous(world.seen, 0));
+    }
+    CHECK(world.freed == world.given);
+    CHECK(world.freed_twice == 0);
+  }
+}
+
+TEST_CASE("a hold that leads to nothing is let go") {
+  World world;
+  Host a(world, "a"), b(world, "b");
+  protect_pair(world, a, b);
+  CHECK(ft_session_let_go(a.session, nullptr) == FT_E_STATE);
+  (void)hold(world, a, {&a, &b});
+  const auto said = a.guest->counter;
+  REQUIRE(ft_session_let_go(a.session, nullptr) == FT_OK);
+  REQUIRE(drive(world, {&a, &b}, [&] { return a.guest->counter > said + 5; }));
+  CHECK(ft_session_let_go(a.session, nullptr) == FT_E_STATE);
+  CHECK(protects(a, b));
+}
+
+TEST_CASE("what is not a session that was held is refused, and says what to do") {
+  World world;
+  Host a(world, "a"), b(world, "b");
+  protect_pair(world, a, b);
+  const std::string left = hold(world, a, {&a, &b});
+  ft_error error{};
+  error.struct_size = sizeof error;
+  for (const std::string& spoiled : {std::string("{}"), left.substr(0, left.size() / 2)}) {
+    Host next(world, "a", spoiled);
+    next.set_common();
+    next.take_up(a);
+    next.set_guest(true);
+    CHECK(ft_session_protect(next.session, nullptr, &error) == FT_E_CORRUPT);
+    CHECK(error.remedy[0] != 0);
+  }
+  Host other_role(world, "a", left);
+  other_role.take_up(a);
+  other_role.stand_by(b);
+  REQUIRE(drive(world, {&other_role}, [&] { return other_role.done == 1; }));
+  CHECK(other_role.last_status == FT_E_INVALID);
+  std::string changed = left;
+  changed[changed.find("48454c44") + 40] ^= 1;  // A digit of the bytes, which have a checksum.
+  Host next(world, "a", changed);
+  next.take_up(a);
+  next.protect();
+  REQUIRE(drive(world, {&next}, [&] { return next.done == 1; }));
+  CHECK(next.last_status == FT_E_CORRUPT);
 }
 
 TEST_CASE("a guest that ends on purpose is recorded as ended") {

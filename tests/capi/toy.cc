@@ -111,6 +111,7 @@ ft_guest_info guest_info(Guest& guest, ft_memory_region& region) {
   info.compatibility = "toy 1";
   info.regions = &region;
   info.region_count = 1;
+  info.tracking_stays = 1;  // Guest::written.
   return info;
 }
 
@@ -340,6 +341,8 @@ ft_detector_port detector_port(World& world, Host& host) {
     auto& self = object_of<Host>(user);
     self.token = token;
     self.suspects = false;
+    self.beat = Clock::now();  // It may have waited long for its turn.
+    self.watched = nullptr;  // A primary learns from whoever dials.
     if (dial != 0) {
       self.watched = self.primary;
       self.watched->watched = &self;
@@ -394,8 +397,7 @@ ft_standby_port standby_port(World& world, Host& host) {
     auto& self = object_of<Host>(user);
     if (std::strcmp(primary->driver, "toy") != 0 || primary->region_count != 1)
       return FT_E_UNSUPPORTED;
-    self.guest = std::make_shared<Guest>(w);
-    self.gate = std::make_shared<Gate>(w);
+    self.make_guest(false);
     ft_memory_region region;
     const ft_guest_info info = guest_info(*self.guest, region);
     const ft_guest_port guest = guest_port(w, self.guest);
@@ -438,13 +440,15 @@ ft_event_sink event_sink(World& world, Host& host) {
 
 // --- a host -------------------------------------------------------------------------------------
 
-Host::Host(World& w, std::string host_name) : world(w), name(std::move(host_name)) {
+Host::Host(World& w, std::string host_name, const std::string& held)
+    : world(w), name(std::move(host_name)) {
   ft_options* options = nullptr;
   ft_options_new(&options, nullptr);
   ft_options_set(options, "name", "toy", nullptr);
   ft_options_set(options, "host", name.c_str(), nullptr);
   ft_options_set(options, "staging_bytes", "65536", nullptr);
   ft_options_set(options, "heartbeat_missed_max", "40", nullptr);
+  ft_options_set(options, "held", held.c_str(), nullptr);
   ft_session_new(options, &session, nullptr);
   ft_options_free(options);
 }
@@ -457,6 +461,19 @@ void Host::die() {
   ft_session_free(gone);
   world.answer_later();  // What was cancelled is still ended.
   if (guest) guest->running = false;
+}
+
+void Host::take_up(const Host& earlier) {
+  guest = earlier.guest;
+  gate = earlier.gate;
+  takes_up = true;
+}
+
+void Host::make_guest(bool running) {
+  if (std::exchange(takes_up, false)) return;
+  guest = std::make_shared<Guest>(world);
+  guest->running = running;
+  gate = std::make_shared<Gate>(world);
 }
 
 const ft_completion* Host::completion() {
@@ -490,9 +507,7 @@ void Host::set_common() {
 }
 
 std::int32_t Host::set_guest(bool running) {
-  guest = std::make_shared<Guest>(world);
-  guest->running = running;
-  gate = std::make_shared<Gate>(world);
+  make_guest(running);
   ft_memory_region region;
   const ft_guest_info info = guest_info(*guest, region);
   const ft_guest_port port = guest_port(world, guest);

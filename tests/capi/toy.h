@@ -100,13 +100,15 @@ struct Pipe {  // One direction of a connection in memory.
 // One host: a session and its parts.
 class Host {
  public:
-  Host(World& world, std::string name);
+  // `held`: what an earlier session of that host left.
+  Host(World& world, std::string name, const std::string& held = "");
   ~Host();
   Host(const Host&) = delete;
 
   void protect();
   void stand_by(Host& primary);
-  void die();  // The session ends without a word.
+  void die();                         // The session ends without a word.
+  void take_up(const Host& earlier);  // Its guest is to be that of a session that was held.
 
   void process();
   void step();  // The guest runs for a moment: one number is said and noted.
@@ -125,13 +127,15 @@ class Host {
   std::uint64_t token = 0;
   Clock::time_point beat{};  // The newest of this host.
   bool suspects = false;
-  int done = 0;  // Wishes that ended.
+  bool takes_up = false;  // The next guest that it is asked for is the one that it has.
+  int done = 0;           // Wishes that ended.
   std::int32_t last_status = 0;
   std::string last_text;
   std::vector<std::unique_ptr<ft_completion>> completions;
 
   const ft_completion* completion();
   void set_common();
+  void make_guest(bool running);
   std::int32_t set_guest(bool running);
   void watch();
 };
