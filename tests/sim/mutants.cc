@@ -158,6 +158,8 @@ constexpr MutantInfo kMutants[] = {
      "pages that a checkpoint changed are not put into the follower", "4 nothing partial"},
     {Mutant::own_pages_kept, "compare", "own_pages_kept",
      "what a follower wrote stays when it is loaded again", "4 nothing partial"},
+    {Mutant::lost_follower_kept, "compare", "lost_follower_kept",
+     "a backup whose follower died takes over with its image", "client; progress"},
     {Mutant::held_unasked, "holds", "held_unasked",
      "a process that goes on with a primary releases before it has read the record", "2 one owner"},
     {Mutant::held_opens_gate, "holds", "held_opens_gate",

@@ -93,6 +93,7 @@ enum class Mutant {
   own_pages_kept,
   promote_under_follower,
   promoted_unmapped,
+  lost_follower_kept,
   // Of a hold:
   held_unasked,
   held_opens_gate,

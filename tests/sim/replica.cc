@@ -502,7 +502,7 @@ void Replica::on_detector(const DetectorEvent& event, const Incarnation& about) 
 }
 
 void Replica::run_guest() {
-  if (shadow_ && shadow_->follower.from()) guest_->step(world_.send_permille);
+  if (shadow_ && shadow_->follower.from()) run_follower();
   if (!primary_) return;
   if (guest_->step(world_.send_permille))
     world_.oracle.on_guest_step(self_, *guest_, owner_resumed_);

@@ -176,6 +176,7 @@ class Replica {
   void reloaded(EpochId id, bool run, std::span<const std::byte> state);
   void send_said();
   void end_shadowing();
+  void run_follower();
   bool load_shadowed();
   void take_over_shadowed(EpochId newest);
   void dial();

@@ -89,8 +89,10 @@ std::uint64_t Replica::features() const {
 void Replica::left_compared(const Said& said) {
   ++world_.counters.compared;
   world_.oracle.on_compared(self_, gate_->epochs_held());
-  for (const Incarnation& listed : world_.arbiter.truth().in_sync) {
-    if (listed == self_) continue;
+  const OwnershipRecord& truth = world_.arbiter.truth();
+  for (const Incarnation& listed : truth.in_sync) {
+    // What one lets out that was replaced, and does not know it yet, its successor has said.
+    if (listed == self_ || (truth.owner != self_ && listed != truth.owner)) continue;
     for (auto& host : world_.hosts) {
       Replica* const other = host->replica();
       if (other && other->self_ == listed && !other->guest_->talk()->has_said(said))
@@ -196,6 +198,17 @@ void Replica::take_over_shadowed(EpochId newest) {
   if (world_.is(Mutant::promoted_unmapped)) gate_->set_rewrite({});
   world_.rewriting = rewrites_;
   shadow_.reset();
+}
+
+// What one said that dies has left: whoever is left with its image is no replica any more.
+void Replica::run_follower() {
+  guest_->step(world_.send_permille);
+  if (!world_.compares.chance(1)) return;
+  world_.trace.add(host_.name(), "its follower dies");
+  if (world_.is(Mutant::lost_follower_kept)) return shadow_->follower.stop();
+  host_.post([this] {
+    if (backup_ && shadow_) add({core::StartOver{"its follower died"}});
+  });
 }
 
 }  // namespace libft::sim
