@@ -29,6 +29,12 @@ Comparison::Comparison(const Replica& replica, const Clock& clock, const GuestId
                     },
                 .deadline_set = std::move(sinks.deadline_set)}) {}
 
+// Whether the run was worth it decides on the next one.
+void Comparison::begin_checkpoint(EpochId id) {
+  judge_run();
+  referee_.begin_checkpoint(id);
+}
+
 // Whatever was wanted, this checkpoint is it.
 void Comparison::captured(EpochId id, compare::Referee::Then then) {
   end_run();
@@ -63,8 +69,14 @@ std::optional<Nanos> Comparison::begin_when_ready() {
 
 void Comparison::end_run() {
   if (!from_) return;
+  judge_run();
   from_.reset();
   comparing_ = false;
+}
+
+// Once.
+void Comparison::judge_run() {
+  if (!from_) return;
   const auto seen = referee_.statistics();
   const bool needed = seen.checkpoints != at_capture_.checkpoints;
   economy_.ended(clock_.now(), needed && seen.released == at_capture_.released);

@@ -31,8 +31,9 @@ class Comparison {
              const SessionOptions& options, Sinks sinks);
 
   // Around each checkpoint: before its pause, and while the guest stands and is sealed.
-  void begin_checkpoint(EpochId id) { referee_.begin_checkpoint(id); }
-  bool worth_it() const { return economy_.worth(clock_.now()); }  // The next one is to be run from.
+  void begin_checkpoint(EpochId id);
+  // The one that has begun is to be run from.
+  bool worth_it() const { return economy_.worth(clock_.now()); }
   void captured(EpochId id, compare::Referee::Then then);
 
   // The backup's guest runs from that checkpoint; what its epoch sent is released, up to there. The
@@ -58,6 +59,7 @@ class Comparison {
 
  private:
   std::optional<Nanos> begin_when_ready();
+  void judge_run();
   void end_run();
 
   const Clock& clock_;

@@ -74,6 +74,7 @@ void PrimaryRunner::checkpoint(const core::TakeCheckpoint& order, Nanos handshak
   }
   if (inputs_) inputs_->set_epoch(order.id.epoch.next());
   const bool verify = verification_ && verification_->id.epoch.value == 0 && !following_;
+  if (comparison_) comparison_->begin_checkpoint(order.id);
   checkpoint::CaptureOrder capture{.id = order.id,
                                    .begin_hold = order.begin_hold,
                                    .stay_paused = order.stay_paused || verify || following_,
@@ -81,7 +82,6 @@ void PrimaryRunner::checkpoint(const core::TakeCheckpoint& order, Nanos handshak
                                    .guest_paused = owner_paused_,
                                    .run = may_run_from(order)};
   if (comparison_) {
-    comparison_->begin_checkpoint(order.id);
     capture.sealed = [&] {
       comparison_->captured(order.id, capture.run ? compare::Referee::Then::follower
                                                   : compare::Referee::Then::nobody);

@@ -194,6 +194,7 @@ void Replica::begin_checkpoint(const core::TakeCheckpoint& order) {
 
 void Replica::take_checkpoint(const core::TakeCheckpoint& order) {
   if (order.begin_hold) begin_comparison();
+  if (comparison_) comparison_->begin_checkpoint(order.id);
   const bool run = may_run_from(order);
   checkpoint::CaptureOrder capture{.id = order.id,
                                    .begin_hold = order.begin_hold,
@@ -202,7 +203,6 @@ void Replica::take_checkpoint(const core::TakeCheckpoint& order) {
                                    .run = run};
   checkpoint_ = order.id;
   if (comparison_) {
-    comparison_->begin_checkpoint(order.id);
     capture.sealed = [&] {
       comparison_->captured(
           order.id, run ? compare::Referee::Then::follower : compare::Referee::Then::nobody);

@@ -154,6 +154,17 @@ TEST_CASE("a difference is settled by a checkpoint, and the primary is right") {
   CHECK(pair.b.ask_in_turn(10));
 }
 
+TEST_CASE("where the two always differ there are plain checkpoints, and few tries") {
+  ComparedPair pair;
+  pair.begin();
+  pair.b.counting->odd = true;
+  const auto before = pair.a.session->status().compare;
+  REQUIRE(pair.a.ask_in_turn(100));
+  const auto after = pair.a.session->status().compare;
+  CHECK(after.frames_by_checkpoint >= before.frames_by_checkpoint + 100);
+  CHECK(after.runs < before.runs + 20);  // Each rest is twice as long as the one before.
+}
+
 TEST_CASE("a backup whose guest says nothing costs a checkpoint after the time limit") {
   ComparedPair pair;
   pair.a.options.answer_max = Millis{50};
