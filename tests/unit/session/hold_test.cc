@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "guest/memory/forwarding_guest.h"
 #include "session/held.h"
 #include "unit/session/host.h"
 
@@ -57,35 +58,15 @@ struct Outside {
   }
 };
 
-class LentGuest final : public Guest {
+class LentGuest final : public guest::ForwardingGuest {
  public:
   explicit LentGuest(std::shared_ptr<Guest> inner)
-      : inner_(std::move(inner)), info_(inner_->info()) {
+      : ForwardingGuest(std::move(inner)), info_(inner_->info()) {
     info_.tracking_stays = true;
   }
   const GuestInfo& info() const override { return info_; }
-  void set_event_sink(std::function<void(GuestEvent)> sink) override {
-    inner_->set_event_sink(std::move(sink));
-  }
-  Status start_tracking() override { return inner_->start_tracking(); }
-  void stop_tracking() override { inner_->stop_tracking(); }
-  Status pause() override { return inner_->pause(); }
-  Status resume() override { return inner_->resume(); }
-  Status take_written(PageSet& written) override { return inner_->take_written(written); }
-  Status save_state() override { return inner_->save_state(); }
-  Status fetch_state(std::vector<std::byte>& state) override { return inner_->fetch_state(state); }
-  Status accepts(const GuestInfo& primary) const override { return inner_->accepts(primary); }
-  Status probe_state(std::span<const std::byte> state) override {
-    return inner_->probe_state(state);
-  }
-  Status trial_run(StillMoment& moment) override { return inner_->trial_run(moment); }
-  Status load_state(std::span<const std::byte> state) override { return inner_->load_state(state); }
-  Status activate() override { return inner_->activate(); }
-  void destroy() override { inner_->destroy(); }
-  Nanos clock_lag() const override { return inner_->clock_lag(); }
 
  private:
-  std::shared_ptr<Guest> inner_;
   GuestInfo info_;
 };
 
